@@ -1,4 +1,4 @@
-"""Each check of a host can fail: for every one there is a host that it refuses."""
+"""For each check of a host there is a host that fails it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostConfig
 
 
 class Sound(HostCase):
-    """A sound host; the broken ones below change one thing each."""
+    """A sound host; each broken one below changes one thing."""
 
     time_limit = 20.0
 
@@ -77,7 +77,7 @@ class Fragile:
     """Calls implementations as plain pluggy does: the first that fails ends the call."""
 
     def __init__(self, hooks):
-        self.manager = hooks._manager
+        self.manager = hooks.manager
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
         answers = []
@@ -105,23 +105,23 @@ class FragileExtensions(Sound):
 
 
 class Waiting(Sound):
-    """Gives observers all the time they want."""
+    """Calls observers without a deadline."""
 
     time_limit = 2.0
 
     def load(self, enabled):
         plugins = super().load(enabled)
-        return attrs.evolve(plugins, hooks=IsolatedHooks(plugins.hooks._manager, 3600))
+        return attrs.evolve(plugins, hooks=IsolatedHooks(plugins.hooks.manager, 3600))
 
 
 class WaitingExtensions(Sound):
-    """Gives extensions all the time they want."""
+    """Calls extensions without a deadline."""
 
     time_limit = 2.0
 
     def load(self, enabled):
         plugins = super().load(enabled)
-        hooks = IsolatedHooks(plugins.hooks._manager, 3600)
+        hooks = IsolatedHooks(plugins.hooks.manager, 3600)
         plugins.actions["conformance-paging.page"]._hooks = hooks
         return plugins
 

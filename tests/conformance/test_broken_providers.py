@@ -1,4 +1,4 @@
-"""Each check of a provider can fail: for every one there is a provider that it alone refuses."""
+"""For each check of a provider there is a provider that fails this check alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ OPERATIONS = dict(
 
 @pytest.fixture(autouse=True)
 def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save each of thousands of loads a walk through the installed distributions."""
+    """Skip the search for installed distributions in thousands of loads."""
     monkeypatch.setattr(loading, "distributions", list)
     # a call without a timeout hangs; how soon the kit looks at it proves nothing more
     monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 1.5)
@@ -90,7 +90,7 @@ class Sound(Provider[Account]):
 
 
 class Page(Action[Paging, Account], DurableAction[Account]):
-    """A sound action; the broken ones below change one thing each."""
+    """A sound action; each broken one below changes one thing."""
 
     name = "sound.page"
     label = "Page"
@@ -299,7 +299,7 @@ class EndlessPage(Page):
 
 
 class Renaming(Sound):
-    """Takes an old name of a setting, which the schema does not know."""
+    """Accepts an old name of a setting that is not in the schema."""
 
     def installation(self, name, raw):
         if isinstance(raw, Mapping) and "address" in raw:
@@ -338,7 +338,7 @@ class Elsewhere(Sound):
 
 
 class Stamping(Sound):
-    """Changes the URL at each reading."""
+    """Changes the URL each time it is read."""
 
     def installation(self, name, raw):
         if isinstance(raw, Mapping):
@@ -385,7 +385,7 @@ def adding_to_message(**members: Any) -> type[Page]:
 
 
 def doing(thing: Any) -> type[Page]:
-    """Make an action that does a thing while it plans."""
+    """Make an action that calls a function while it plans."""
 
     def change(alert, planned):
         thing(alert)
@@ -414,7 +414,7 @@ def _start_thread(_: Alert) -> None:
 
 
 class Forgetful(Page):
-    """Counts, so that no two plans are alike."""
+    """Counts its plans, so that no two are equal."""
 
     calls = 0
 
@@ -483,7 +483,7 @@ class Undeclared(Page):
 
 
 class Remembering(Page):
-    """Follows up only on its own deliveries since it was started."""
+    """Follows up only on deliveries of the same process."""
 
     def __init__(self):
         self.planned = set()
@@ -514,7 +514,7 @@ class Stuttering(Page):
 
 
 class Single(Page):
-    """Opens, and that is all."""
+    """Opens incidents, and has no follow-ups."""
 
     capabilities = Capabilities(idempotent=True, coalesce=True)
 
@@ -581,7 +581,7 @@ class Sharing(Page):
 
 
 class Busy(Page):
-    """Takes one call at a time, and says so to the others."""
+    """Takes one call at a time, and rejects concurrent ones."""
 
     def __init__(self):
         self.together = threading.Barrier(8)
@@ -726,7 +726,7 @@ class Broad(Sound):
 
 
 class Probing(Page):
-    """Sends what changes nothing."""
+    """Probes with a message that changes nothing."""
 
     timeout = 0.5
 
@@ -758,7 +758,7 @@ def _strict(_: Any, outcome: Outcome) -> Outcome:
 
 
 def _keyless(_: Any, outcome: Outcome) -> Outcome:
-    """Needs no key, so that a missing one is not seen."""
+    """Needs no key, so that a missing key is not detected."""
     return Outcome(OutcomeKind.DELIVERED) if outcome.reason == "no key" else outcome
 
 
@@ -788,7 +788,7 @@ def _vague(_: Any, outcome: Outcome) -> Any:
 
 
 class Assuming(Page):
-    """Takes every failed resolve for delivered."""
+    """Reports every failed resolve as delivered."""
 
     def send(self, delivery, installation, context):
         outcome = super().send(delivery, installation, context)
@@ -798,7 +798,7 @@ class Assuming(Page):
 
 
 class Dropping(Page):
-    """Survives the network for triggers alone."""
+    """Handles network faults of triggers only."""
 
     def send(self, delivery, installation, context):
         outcome = super().send(delivery, installation, context)
@@ -830,7 +830,7 @@ class ConnectSettings:
 
 
 class Connect(InstallFlow[ConnectSettings, Account]):
-    """A sound install flow; the broken ones below change one thing each."""
+    """A sound install flow; each broken one below changes one thing."""
 
     provider = "sound"
     settings = ConnectSettings

@@ -1,4 +1,4 @@
-"""The kit of extensions passes sound ones, and each check refuses a broken one."""
+"""Sound extensions pass the kit, and each check fails for a broken one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Team:
 
 
 class Sound:
-    """A sound extension; the broken ones below change one thing each."""
+    """A sound extension; each broken one below changes one thing."""
 
     kind: Any = Team
 
@@ -77,7 +77,7 @@ class TestPlain(ExtensionConformance):
 
 
 class Bells:
-    """A plugin whose own hooks declare no type that can be known."""
+    """A plugin whose hooks declare types that cannot be resolved."""
 
     @hookspec
     def bell_text(self, alert: Alert) -> Nowhere: ...  # noqa: F821

@@ -1,4 +1,4 @@
-"""The kit itself: its fixtures, and what its checks see."""
+"""The conformance kit itself: its fixtures and helpers."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_pure_calls_are_accepted() -> None:
 
 
 def test_garbage_collection_is_not_part_of_the_call() -> None:
-    """Other plugins time collections, and one may fall into any call."""
+    """Other plugins time collections, and a collection may happen in any call."""
     collects = gc.isenabled()
 
     def collector() -> bool:

@@ -1,4 +1,4 @@
-"""Our provider and the others of the tests pass the kit."""
+"""PagerDuty and the providers of the tests pass the kit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TestPagerDutyChange(TestPagerDuty):
 
 
 class TestPagerDutyWorded(TestPagerDuty):
-    """With everything that a rule may set."""
+    """All settings of a rule are used."""
 
     action_settings: ClassVar = {
         "services": ["checkout"],

@@ -1,4 +1,4 @@
-"""What an action and a provider do where their author said nothing."""
+"""The defaults of actions and providers."""
 
 from __future__ import annotations
 

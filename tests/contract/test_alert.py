@@ -1,4 +1,4 @@
-"""Any input with a key and a known status is an alert, and every change to it is reported."""
+"""Any input with a key and a known status is accepted, and every change is reported."""
 
 from __future__ import annotations
 
@@ -457,11 +457,11 @@ NO_ZONE = "has no time zone; taken as UTC"
 
 
 class Odd(dt.tzinfo):
-    """A time zone that knows nothing of itself."""
+    """A time zone without an offset."""
 
 
 class Unset(dt.datetime):
-    """What a library's "no time" may look like."""
+    """An unset time of a library."""
 
     def isoformat(self, *_args: Any) -> str:
         return "NaT"
@@ -796,7 +796,7 @@ def test_earlier_repairs_stay_first() -> None:
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
 def test_only_repairs_of_sent_fields_are_reported(status: str) -> None:
-    """An acknowledge or resolve sends no more than the name of its problem."""
+    """An acknowledge or resolve only identifies its problem."""
     given = {"key": 5, "severity": "loud", "links": ["x"], "odd": 1, "updated_at": "2026-11-23"}
     alert = Alert.read(given | {"status": status})
     assert [repair.field for repair in alert.reported_repairs] == ["key", "updated_at"]

@@ -87,7 +87,7 @@ def test_labels_are_bounded() -> None:
 
 
 def test_long_keys_stay_different() -> None:
-    """Its end becomes a hash of the whole, so that a resolve still finds its incident."""
+    """The end becomes a hash of the whole key, so that a resolve still finds its incident."""
     whole = "k" * 1_000_000
     for field in ("key", "scope"):
         one, same, other = (read(**{field: text}) for text in (whole, whole, f"{whole}2"))

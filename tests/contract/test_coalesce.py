@@ -152,7 +152,7 @@ def test_examples(
 
 
 def test_early_acknowledge_is_sent_before_the_trigger() -> None:
-    """So it is right both when the incident is open (acknowledged) and when it is closed.
+    """This is right whether the incident is open (and acknowledged) or closed.
 
     Sent after the trigger, it would silence a new episode.
     """

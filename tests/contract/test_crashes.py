@@ -18,7 +18,7 @@ def module(name: str, package: str, file: str, code: str) -> ModuleType:
 
 
 def test_place_is_the_last_line_of_the_plugin() -> None:
-    """Not where a library raised it, which the plugin called."""
+    """A line of a library that the plugin called is not the place."""
     library = module("bolts", "bolts", "bolts/__init__.py", "def turn(): raise OSError('canary')")
     code = "def enrich(library):\n    return choose(library)\n\ndef choose(library):\n"
     code += "    return [library.turn() for _ in 'x']\n"

@@ -1,4 +1,4 @@
-"""Discovery as a contract, which any provider can offer and any host can use."""
+"""Discovery: any provider can offer it, and any host can use it."""
 
 from __future__ import annotations
 

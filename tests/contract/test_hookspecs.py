@@ -75,7 +75,7 @@ def plugin(
     manager: pluggy.PluginManager,
     monkeypatch: pytest.MonkeyPatch,
 ) -> ModuleType:
-    """A module of its own that holds a hook's example, registered as a plugin."""
+    """Return the example of a hook as a module that is registered as a plugin."""
     module = ModuleType("an_example")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     code = compile(

@@ -1,4 +1,4 @@
-"""What a stranger may send takes time linear in its length, whatever it is made of."""
+"""Any request body is processed in time linear in its length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hostspec.normalisation import normalise
 
 
 def collisions(n: int) -> bytes:
-    """Make details in which every place that an unknown field would take is taken."""
+    """Make details that collide with every name for an unknown field."""
     taken = {"alert." * number + "x": 1 for number in range(n)}
     return json.dumps({"key": "k", "details": taken, **taken}).encode()
 

@@ -1,4 +1,4 @@
-"""Plans of one alert that meet at one place become one delivery."""
+"""Deliveries of one alert to the same incident are merged."""
 
 from __future__ import annotations
 

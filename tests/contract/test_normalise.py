@@ -60,7 +60,7 @@ class Shy:
 
 
 class Wordless:
-    """Its text is no text."""
+    """Its ``str`` returns another type."""
 
     def __str__(self) -> str:
         return 5  # type: ignore[return-value]  # noqa: PLE0307 -- that is the point
@@ -352,7 +352,7 @@ def test_taken_numbers_are_skipped() -> None:
 
 
 def test_thousands_of_equal_keys_take_linear_time() -> None:
-    """JSON may hold very many keys that differ in lone surrogates alone."""
+    """A JSON text may have thousands of keys that differ only in lone surrogates."""
     lookups = 0
 
     class Counted(dict[str, object]):
@@ -405,7 +405,7 @@ def test_allowed_nesting_is_kept() -> None:
 
 @pytest.fixture
 def few_values(monkeypatch: pytest.MonkeyPatch) -> int:
-    """As many values as are kept, made few so that tests stay quick."""
+    """Lower the number of values that are kept, so that tests stay quick."""
     assert MOST_VALUES > 100_000
     module = sys.modules["hostspec.normalisation"]
     monkeypatch.setattr(module, "MOST_VALUES", 2_000)
@@ -540,7 +540,7 @@ _anything = st.recursive(
 
 
 def _plain(value: object) -> bool:
-    """Whether a value is made of the very types that normalising promises."""
+    """Check that a value consists of the types that `normalise` returns."""
     if type(value) is FrozenDict:
         return all(type(name) is str and _plain(item) for name, item in value.items())
     if type(value) is tuple:

@@ -1,4 +1,4 @@
-"""The JSON Schema says what `structure` takes."""
+"""The JSON Schema accepts the same settings as `structure`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 
 def test_schema_matches_its_dialect() -> None:
-    """Against the official meta-schema, which the schema names."""
+    """The schema is checked against the official meta-schema, which it names."""
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
@@ -198,7 +198,7 @@ _one = (
 
 
 def differs(raw: Any) -> bool:
-    """Whether a document holds one of the two things on which they differ.
+    """Check that a document has one of the two values on which they differ.
 
     * ``10**400``: JSON Schema's numbers have no end, but ``float`` has.
     * blanks: a pattern is ECMA's, and what Python strips is not quite what ``\\s`` matches.
@@ -225,7 +225,7 @@ def test_schema_and_structure_agree(raw: dict[str, object]) -> None:
 def test_schema_and_structure_agree_on_each_wrong_value(
     raw: dict[str, object], data: st.DataObject
 ) -> None:
-    """All wrong at once says little: one field alone is drawn from all there is."""
+    """Only one field at a time has an arbitrary value."""
     name = data.draw(st.sampled_from(sorted(SCHEMA["properties"])))
     value = data.draw(_one)
     mixed = raw | {name: value}
@@ -234,7 +234,7 @@ def test_schema_and_structure_agree_on_each_wrong_value(
 
 
 def test_only_the_schema_accepts_whole_fractions() -> None:
-    """To JSON Schema 2.0 is an integer; a settings file that says so has a slip in it."""
+    """For JSON Schema, 2.0 is an integer; in a settings file it is a mistake."""
     raw = {"services": [{"name": "a", "key": "env:X"}], "count": 2.0}
     VALIDATOR.validate(raw)
     assert not accepts(raw)

@@ -1,4 +1,4 @@
-"""A secret is read at each use and shows itself nowhere else."""
+"""A secret is read at each use, and shown nowhere."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def literal_account() -> Account:
 
 
 def raised_by(call: Callable[[], object]) -> str:
-    """Return all that a traceback would print of what a call raises."""
+    """Return the traceback of a call that raises, as it would be printed."""
     with pytest.raises(Exception) as raised:  # noqa: PT011 -- whatever it raises
         call()
     return "".join(traceback.format_exception(raised.value)) + repr(raised.value.args)
@@ -260,7 +260,7 @@ def test_literal_secret_is_never_logged(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_literal_secret_is_revealed() -> None:
-    """The canary tests would pass with no canary at all."""
+    """Without this, the tests with a canary could pass without one."""
     found = dict(secrets(literal_account()))
     assert list(found) == ["token", "services[0].key", "headers.x-key"]
     assert {secret.reveal() for secret in found.values()} == {CANARY}

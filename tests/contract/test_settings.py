@@ -309,7 +309,7 @@ def test_missing_and_unknown_settings_are_reported_together() -> None:
 
 @attrs.frozen(kw_only=True)
 class Validated:
-    """A class that checks itself in the ways of attrs."""
+    """A class with validators of attrs."""
 
     low: int = setting("Low", default=0)
     high: int = attrs.field(default=1)

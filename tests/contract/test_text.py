@@ -1,4 +1,4 @@
-"""Which texts are blank, and how texts are shortened."""
+"""Blank texts, and shortened ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What crosses the border comes back from JSON as the same value."""
+"""Values of the contract survive a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def through_json(value: Any) -> Any:
 
 
 def types_of(value: Any) -> Any:
-    """Return the types a value is made of, all the way down."""
+    """Return the types of a value and of its parts."""
     if attrs.has(type(value)):
         inner = [types_of(getattr(value, field.name)) for field in attrs.fields(type(value))]
         return (type(value), inner)
@@ -211,7 +211,7 @@ def test_long_details_survive_json() -> None:
 
 
 def test_long_message_survives_json() -> None:
-    """It may nest deeper and hold more than `normalise` keeps of what an alert holds."""
+    """It may be deeper and larger than the details of an alert."""
     deep: Json = "bottom"
     for _ in range(2 * DEEPEST):
         deep = [deep]
@@ -226,7 +226,7 @@ def test_long_message_survives_json() -> None:
 
 
 def test_json_has_no_python_types() -> None:
-    """A host may hand it to any encoder, not only to Python's, which takes tuples for lists."""
+    """A host may use any encoder; Python's accepts tuples, too."""
 
     def plain(value: Any) -> bool:
         if type(value) is dict:

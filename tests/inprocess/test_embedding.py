@@ -16,7 +16,7 @@ KEY = "0123456789abcdefghijABCDEFGHIJ01"
 
 
 def test_ten_lines_send_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a program writes them, but for the base URL, which leads to the fake."""
+    """A program differs only in the base URL, which is the fake's here."""
     monkeypatch.setenv("PD_CHECKOUT", KEY)
 
     with FakePagerDuty(services={"checkout": KEY}) as fake:
@@ -51,7 +51,7 @@ def test_ten_lines_send_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_part_of_a_host_shows_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a report nor the host's parts, with a fake that quotes the key back."""
+    """The fake quotes the key in its response."""
     monkeypatch.setenv("PD_CHECKOUT", KEY)
 
     with FakePagerDuty(services={"other": KEY[::-1]}) as fake:

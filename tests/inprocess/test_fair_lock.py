@@ -143,7 +143,7 @@ def test_nested_call_does_not_wait_for_its_caller() -> None:
 def test_nested_call_waits_for_other_callers_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two strangers that wait for each other, each within the other's ticket, would hang."""
+    """Without a limit, two nested calls that wait for each other would hang."""
     monkeypatch.setattr("hostspec.inprocess.fair_lock.NESTED_TIMEOUT", 0.01)
     locks = FairLocks()
 

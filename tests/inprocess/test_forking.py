@@ -39,7 +39,7 @@ def in_child(act: Callable[[], bool]) -> bool:
 
 
 class Sending:
-    """A host in whose parent a send of an alert is in flight."""
+    """A host that is sending an alert in the parent process."""
 
     def __init__(self) -> None:
         self.page = Page()
@@ -115,7 +115,7 @@ def test_fork_waits_for_changes_in_other_threads(lock_of: forking.Locked) -> Non
 
 @pytest.mark.parametrize("make", [FairLocks, IncidentMemory])
 def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> None:
-    """As in a child, whose coverage is not counted."""
+    """This repeats in this process what happens in a child, whose coverage is not measured."""
     each = make()
     before = each._lock
 

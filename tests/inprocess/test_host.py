@@ -153,7 +153,7 @@ class TestPlanning:
         assert page.operations == ["trigger"]
 
     def test_two_rules_for_one_service_send_once(self) -> None:
-        """With the rules of both, and the worst of the severities."""
+        """The delivery has both rules, and the worst severity."""
         page = Page()
         page.behaviour["plan"] = lambda alert: [
             delivery_to("all", Severity.WARNING, rules=("Mild",)),
@@ -296,7 +296,7 @@ class TestFailingPlugins:
 
     @pytest.mark.parametrize("error", [RuntimeError("canary"), SystemExit("canary")])
     def test_failing_follow_up_costs_no_other_incident(self, error: BaseException) -> None:
-        """And its own stays open, for the next resolve."""
+        """Its own incident stays open for the next resolve."""
         page = Page()
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, teams=["a", "b"])])
@@ -419,7 +419,7 @@ class Witness:
 
 
 class BrokenWitness:
-    """An observer that cannot see."""
+    """An observer that raises."""
 
     @hookimpl
     def hostspec_delivered(self) -> None:
@@ -472,7 +472,7 @@ class TestFollowingUp:
         ]
 
     def test_incident_reopens_after_its_resolve(self) -> None:
-        """Without the handle of the incident before."""
+        """The new incident does not get the handle of the old one."""
         page = Page(UPDATING)
         page.outcomes.append(Outcome(OutcomeKind.DELIVERED, handle={"id": "P1"}))
         host = host_of(page)
@@ -483,7 +483,7 @@ class TestFollowingUp:
         assert page.sent[-1].handle is None
 
     def test_follow_up_goes_to_the_open_incident(self) -> None:
-        """The resolve of an incident, though its alert has lost the label that routed it."""
+        """The resolve is sent although the alert has lost the label that routed it."""
         page = Page()
         plugins = plugins_of(page)
         rules = [
@@ -503,7 +503,7 @@ class TestFollowingUp:
         assert report.receipts[0].delivery.rules == ("Data",)
 
     def test_follow_up_of_an_unknown_incident_goes_by_the_rules(self) -> None:
-        """After a restart, say; the provider knows whether there is something to close."""
+        """This happens after a restart; the provider knows whether the incident is open."""
         page = Page()
         host = host_of(page)
 
@@ -535,7 +535,7 @@ class TestFollowingUp:
 
     @pytest.mark.parametrize("kind", [OutcomeKind.DELIVERED, *MAY_HAVE_ARRIVED])
     def test_uncertain_trigger_is_resolved(self, kind: OutcomeKind) -> None:
-        """Though no rule matches the resolve."""
+        """The resolve is sent although no rule matches it."""
         page = Page()
         page.outcomes.append(kind)
         plugins = plugins_of(page)
@@ -588,7 +588,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "acknowledge", "resolve"]
 
     def test_pager_is_triggered_again(self) -> None:
-        """With the handle, which is the first that came."""
+        """The repeated trigger has the first handle."""
         page = Page()
         page.outcomes.extend(
             [
@@ -612,7 +612,7 @@ class TestFollowingUp:
         assert page.operations == ["trigger", "update"]
 
     def test_email_is_sent_once_for_each_episode(self) -> None:
-        """It cannot follow up; but a problem that comes back is a new one."""
+        """An e-mail has no follow-up; a problem that fires again is a new episode."""
         page = Page(SILENT)
         plugins = plugins_of(page)
         host = Host(plugins, [rule_of(plugins, matches=lambda alert: alert.status == "firing")])
@@ -651,7 +651,7 @@ class TestSharedIncidents:
         assert [report.plan.released for report in reports[3:]] == [(ref,), (ref,), ()]
 
     def test_silent_joiner_holds_the_incident(self) -> None:
-        """It cannot be followed up; but the first may not close it all the same."""
+        """The incident has no follow-up for it, but stays open until both have resolved."""
         page = Page(attrs.evolve(UPDATING, update=False), correlate=together)
         host = host_of(page)
 
@@ -802,7 +802,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
     def test_alerts_of_one_incident_take_turns(self, capabilities: Capabilities) -> None:
-        """One ticket, and one resolve, when the last of them resolves, however they race."""
+        """There is one ticket and one resolve, after the last alert resolves, in any order."""
         page = Page(capabilities, correlate=together)
         host = host_of(page)
         keys = [str(number) for number in range(16)]
@@ -817,7 +817,7 @@ class TestThreads:
             assert page.operations == ["trigger", *[again] * 15, "resolve"]
 
     def test_trigger_behind_a_resolve_reopens(self) -> None:
-        """It was planned as an update, when the other's ticket was open still."""
+        """It was planned as an update while the ticket was still open."""
         inside, go_on = threading.Event(), threading.Event()
 
         def send(delivery: Delivery) -> Outcome:
@@ -865,7 +865,7 @@ def test_open_incidents_of_an_alert_are_returned() -> None:
 
 
 def wait_until_queued(host: Host, number: int, ref: IncidentRef) -> None:
-    """Return when so many wait in the queue of a place."""
+    """Wait until so many calls are queued for an incident."""
     pause = threading.Event()
     for _ in range(20_000):
         if len(host._locks._queues.get(ref, ())) >= number:

@@ -109,7 +109,7 @@ class Story(RuleBasedStateMachine):
         self.outcomes: dict[str, tuple[OutcomeKind, int]] = {}
 
     def answer(self, delivery: Any) -> Outcome:
-        """Come to what the story says; only a trigger's outcome has a handle, which is new."""
+        """Return the outcome of the story; only a trigger's outcome has a handle, a new one."""
         with self.lock:
             kind = self.kinds[len(self.outcomes)]
             self.count += 1

@@ -105,7 +105,7 @@ def test_failed_deliveries_are_raised_and_logged(
 
 
 def test_empty_report_is_a_sentence() -> None:
-    """The provider takes no resolve; the rules match all the same."""
+    """A rule matches, but the provider has no resolve."""
     page = Page()
     page.behaviour["plan"] = lambda _: []
 

@@ -38,7 +38,7 @@ def resolved(key: str = "disk") -> Alert:
 
 
 class Hanging:
-    """A provider that hangs, for some deliveries, until it is let go."""
+    """A provider that hangs for some deliveries until it is released."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Observer:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hanging], None]:
-    """Make a host with a short limit give up only when nothing moves any more."""
+    """Let a host with a short limit give up only when all other calls are over."""
     return lambda hanging: monkeypatch.setattr("hostspec.inprocess.host.wait", hanging.wait)
 
 
@@ -224,7 +224,7 @@ class TestTimeout:
     def test_resolve_that_cannot_be_planned_in_time_fails(
         self, impatient: Callable[[Hanging], None]
     ) -> None:
-        """No rule says where it goes; only the incident could, and it is not open yet."""
+        """No rule matches it, and the incident that it would close is not open yet."""
         page = Page()
         hanging = Hanging(page)
         impatient(hanging)
@@ -361,7 +361,7 @@ def only_b(alert: Alert) -> bool:
 class TestChangesMeanwhile:
     @pytest.mark.parametrize("capabilities", [IDEMPOTENT, UPDATING])
     def test_deliveries_of_a_new_plan_are_sent(self, capabilities: Capabilities) -> None:
-        """A trigger waits behind its resolve; meanwhile a shift ends, and the next one is asked."""
+        """A trigger is queued behind its resolve, and the rule chooses another team meanwhile."""
         page = Page(capabilities)
         hanging = Hanging(page, lambda delivery: delivery.operation is Operation.RESOLVE)
         teams = ["early"]
@@ -403,7 +403,7 @@ def handler_of(act: Callable[[logging.LogRecord], object]) -> Iterator[None]:
 
 
 class TestReentry:
-    """Whatever calls the host from within is answered, and nothing hangs."""
+    """Calls of the host from within a call return, and nothing hangs."""
 
     def test_log_handler_may_send_an_alert(self) -> None:
         page = Page()

@@ -1,4 +1,4 @@
-"""Distributions that are installed in a folder of a test, and gone afterwards."""
+"""Fixtures that install distributions in the folder of a test."""
 
 from __future__ import annotations
 

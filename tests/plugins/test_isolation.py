@@ -1,4 +1,4 @@
-"""No plugin can harm another, or the host, by how it answers a hook."""
+"""No implementation of a hook can harm another plugin or the host."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ask(hooks: IsolatedHooks, alert: object = "disk") -> list[Answer]:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """Return an event that is set in the end, so that no thread is left waiting."""
+    """Return an event that is set after the test, so that no thread is left waiting."""
     event = threading.Event()
     yield event
     event.set()
@@ -102,7 +102,7 @@ def test_implementation_gets_the_arguments_that_it_takes() -> None:
 
 
 def test_default_is_used_only_without_an_argument() -> None:
-    """So that a plugin may take an argument that older versions of a hook do not have."""
+    """A plugin may take an argument that older versions of a hook do not have."""
     hooks = hooks_of(a=answering(lambda loud=None, newer="default": [loud, newer]))
 
     assert [answer.value for answer in ask(hooks)] == [[True, "default"]]
@@ -130,7 +130,7 @@ def test_methods_are_bound() -> None:
     ],
 )
 def test_exception_harms_no_other_implementation(error: BaseException) -> None:
-    """For every exception; its message may have a secret, and is left out."""
+    """The message of the exception may contain a secret, and is left out."""
 
     def fail(alert: str) -> None:
         raise error
@@ -155,7 +155,7 @@ def test_missing_argument_is_a_failure() -> None:
 
 
 def test_coroutine_is_a_failure() -> None:
-    """One that comes out of a plain function, which cannot be seen before."""
+    """A plain function may return one, which cannot be detected before the call."""
 
     async def volume() -> int:
         return 11
@@ -188,7 +188,7 @@ def test_failing_proxy_is_returned_unchanged() -> None:
 def test_slow_implementation_is_paused(
     gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And called again once the pause is over and the late call has ended."""
+    """It is called again once the pause is over and the late call has ended."""
     now = 0.0
     calls: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
 
@@ -266,7 +266,7 @@ def test_abandoned_call_keeps_no_process_alive(gate: threading.Event) -> None:
 
 
 def test_missing_thread_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine that is out of threads, or while the interpreter ends."""
+    """This happens on a machine without free threads, or while the interpreter ends."""
 
     def refuse(thread: threading.Thread) -> None:
         message = "can't start new thread"
@@ -279,7 +279,7 @@ def test_missing_thread_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_threads_may_call_at_once() -> None:
-    """All meet inside the implementation, and each gets its own answers."""
+    """All threads are inside the implementation at once, and each gets its own answers."""
     together = threading.Barrier(8)
 
     def meet(alert: int) -> int:
@@ -295,7 +295,7 @@ def test_several_threads_may_call_at_once() -> None:
 
 
 def test_default_deadline_is_a_second() -> None:
-    """As design and the contract's text say."""
+    """The documentation states it."""
     assert DEADLINE == 1.0
 
 

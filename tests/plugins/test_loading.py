@@ -107,7 +107,7 @@ def callers(plugins: Plugins, hook: str = "hostspec_delivered") -> list[str]:
 
 
 class Observer:
-    """A plugin that says its own name."""
+    """A plugin that observes deliveries."""
 
     @hookimpl
     def hostspec_delivered(self) -> str:
@@ -147,7 +147,7 @@ class TestFinding:
         assert module not in sys.modules
 
     def test_disabled_plugins_load_no_module(self) -> None:
-        """In a process of its own, where nothing was imported before."""
+        """This runs in a process of its own, in which nothing was imported before."""
         code = (
             "import sys; from hostspec.plugins import load; load(['tickets']); print([module for "
             "module in ('hostspec_tickets', 'hostspec_webhook', 'pagerduty_plugin', 'requests') "
@@ -194,7 +194,7 @@ class TestFinding:
     def test_two_disabled_distributions_with_one_name_are_ignored(
         self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """And the same one is shown, whichever is found first."""
+        """The same one is listed, whichever is found first."""
         monkeypatch.syspath_prepend(tmp_path)
         install("bell", OBSERVES, distribution="beta", folder=tmp_path)
         install("bell", OBSERVES, distribution="alpha")
@@ -272,7 +272,7 @@ class TestFinding:
     def test_missing_metadata_is_blank(
         self, install: Install, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """From Python 3.13 on it may be None; and the file may hold anything."""
+        """From Python 3.13 on it may be None, and the file may be damaged."""
         install("bell", OBSERVES)
         for metadata in (property(lambda _: None), property(lambda _: 1 / 0)):
             monkeypatch.setattr(PathDistribution, "metadata", metadata)
@@ -292,7 +292,7 @@ class TestFinding:
         *,
         reverse: bool,
     ) -> None:
-        """Whatever the folders' order, and the order in which they are enabled."""
+        """The order of the folders and of the enabled names does not matter."""
         for name in ("c", "a", "b"):
             folder = tmp_path / name
             folder.mkdir()
@@ -520,7 +520,7 @@ class TestAddedHooks:
     def test_wrong_implementation_is_blamed(
         self, install: Install, owner: str, extension: str
     ) -> None:
-        """Not the plugin that adds them, though pluggy may find it out there."""
+        """Pluggy may raise while another plugin adds the hooks; that plugin is not blamed."""
         install(owner, ADDS_HOOKS)
         install(extension, EXTENDS.replace("alert", "alarm"))
 
@@ -535,7 +535,7 @@ class TestAddedHooks:
     def test_failed_plugin_leaves_nothing_behind(
         self, install: Install, owner: str, extension: str, failing: str
     ) -> None:
-        """Not even the hooks that it had added before: they would never be called."""
+        """The hooks that it had added are gone, too: they would never be called."""
         install(owner, f"{ADDS_HOOKS}    {failing}\n{OFFERS}")
         install(extension, EXTENDS)
 
@@ -697,7 +697,7 @@ class TestOffers:
 
     @pytest.mark.parametrize(("owner", "user"), [("a", "b"), ("b", "a")])
     def test_action_needs_its_provider(self, owner: str, user: str) -> None:
-        """Whatever the order, and though the provider's plugin fails only after it."""
+        """The order does not matter, and the provider's plugin may fail later."""
 
         class OnlyActs:
             @hookimpl

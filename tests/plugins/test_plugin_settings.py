@@ -1,4 +1,4 @@
-"""A plugin declares settings, and is given them before it is used."""
+"""A plugin declares settings, and is configured before it is used."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class IsolatedHooks:
         deadline: float = DEADLINE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._manager = manager
+        self.manager = manager
         self._deadline = deadline
         self._clock = clock
         self._paused: dict[tuple[str, str], _Pause] = {}
@@ -98,7 +98,7 @@ class IsolatedHooks:
         """Call every implementation of a hook; see `hostspec.Hooks.each`."""
         answers = (
             self._ask(name, implementation, arguments)
-            for implementation in implementations(self._manager, name)
+            for implementation in implementations(self.manager, name)
         )
         given = tuple(answer for answer in answers if answer is not None)
         self._log.flush()

@@ -107,7 +107,7 @@ class Extension:
 
     def hooks(self) -> Iterator[tuple[str, pluggy.HookImpl, Any]]:
         """Yield name, implementation and specification of each hook called for an alert."""
-        manager = cast("IsolatedHooks", self.plugins.hooks)._manager  # noqa: SLF001 -- same package
+        manager = cast("IsolatedHooks", self.plugins.hooks).manager
         for name, caller in sorted(vars(manager.hook).items()):
             if name.removeprefix("hostspec_") in _LOADING or caller.spec is None:
                 continue
