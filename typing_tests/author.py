@@ -94,12 +94,7 @@ class Page(Action[Paging, Account], DurableAction[Account]):
         return ()
 
     def plan(
-        self,
-        alert: Alert,
-        settings: Paging,
-        installation: Installation[Account],
-        *,
-        rule: str = "",
+        self, alert: Alert, settings: Paging, installation: Installation[Account], *, rule: str = ""
     ) -> Sequence[Delivery]:
         assert_type(alert.severity, Severity)
         assert_type(alert.labels, Mapping[str, str])
@@ -136,10 +131,7 @@ class Page(Action[Paging, Account], DurableAction[Account]):
         return Outcome(OutcomeKind.THROTTLED, "too much at once", retry_after=3.5)
 
     def limits(
-        self,
-        delivery: Delivery,
-        installation: Installation[Account],
-        handle: Handle | None = None,
+        self, delivery: Delivery, installation: Installation[Account], handle: Handle | None = None
     ) -> Sequence[Limit]:
         return [Limit("pager", 120, 60.0)]
 

@@ -279,9 +279,7 @@ def test_slow_call_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert support.within(60, lambda: (time.sleep(0.1), 7)[1]) == 7
 
 
-def test_call_without_a_socket_is_given_up_in_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_call_without_a_socket_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "SOCKET_CHECK_AFTER", 0.01)
     done = threading.Event()
 

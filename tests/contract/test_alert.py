@@ -259,11 +259,7 @@ def test_missing_summary_becomes_the_key(summary: object) -> None:
         ({"a": None}, '{"a": null}', ["an object became text"]),
         (math.inf, "Infinity", ["Infinity is no JSON number and became text"]),
         (b"bytes", "bytes", ["bytes became text"]),
-        (
-            "\ud800",
-            "\ufffd",
-            ["NUL and lone surrogates were replaced"],
-        ),
+        ("\ud800", "\ufffd", ["NUL and lone surrogates were replaced"]),
     ],
 )
 def test_other_values_become_text(field: str, value: object, text: str, reasons: list[str]) -> None:
@@ -277,12 +273,7 @@ def test_other_values_become_text(field: str, value: object, text: str, reasons:
 
 def test_unknown_fields_move_into_the_details() -> None:
     alert = read(runbook="https://r", class_="x", repairs=[1], details={"used": 1})
-    assert alert.details == {
-        "used": 1,
-        "runbook": "https://r",
-        "class_": "x",
-        "repairs": (1,),
-    }
+    assert alert.details == {"used": 1, "runbook": "https://r", "class_": "x", "repairs": (1,)}
     moved = "not a field of an alert; moved into its details"
     assert repairs_of(alert) == [("runbook", moved), ("class_", moved), ("repairs", moved)]
 
@@ -359,11 +350,7 @@ def test_labels_of_another_type_move_into_the_details() -> None:
         ([], (), []),
         ([{"href": "h"}], (Link("h"),), []),
         ([{"href": "h", "text": None}], (Link("h"),), []),
-        (
-            ["h"],
-            (Link("h"),),
-            [("links[0]", "text where an object belongs; taken as its href")],
-        ),
+        (["h"], (Link("h"),), [("links[0]", "text where an object belongs; taken as its href")]),
         (
             "h",
             (Link("h"),),
@@ -504,17 +491,9 @@ class Extended(dt.datetime):
             MOMENT.replace(microsecond=500_000),
             ["the number 1795403640.5 was read as seconds since 1970"],
         ),
-        (
-            1795403640000,
-            MOMENT,
-            ["the number 1795403640000 was read as milliseconds since 1970"],
-        ),
+        (1795403640000, MOMENT, ["the number 1795403640000 was read as milliseconds since 1970"]),
         ("1795403640", MOMENT, ["the number 1795403640 was read as seconds since 1970"]),
-        (
-            "1795403640000",
-            MOMENT,
-            ["the number 1795403640000 was read as milliseconds since 1970"],
-        ),
+        ("1795403640000", MOMENT, ["the number 1795403640000 was read as milliseconds since 1970"]),
         # read as ISO 8601, Python would take this for January 10th, 1801
         (
             "1801011012345",
@@ -608,11 +587,7 @@ def test_unset_times_become_none(field: str, given: object) -> None:
 def test_unreadable_time_moves_into_the_details(given: object, kept: object) -> None:
     alert = read(started_at=given, details={"started_at": 1, "alert.started_at": 2})
     assert alert.started_at is None
-    assert alert.details == {
-        "started_at": 1,
-        "alert.started_at": 2,
-        "alert.started_at (2)": kept,
-    }
+    assert alert.details == {"started_at": 1, "alert.started_at": 2, "alert.started_at (2)": kept}
     field, reason = repairs_of(alert)[-1]
     assert field == "started_at"
     assert reason.endswith(" is not an ISO 8601 time; kept in the details")

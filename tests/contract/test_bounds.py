@@ -44,10 +44,7 @@ def test_images_are_bounded_and_the_rest_is_counted() -> None:
 @pytest.mark.parametrize(
     ("fields", "last"),
     [
-        (
-            {"links": [{"href": "h", "odd": 1}] * 5_000},
-            ("links", "90 further repairs like these"),
-        ),
+        ({"links": [{"href": "h", "odd": 1}] * 5_000}, ("links", "90 further repairs like these")),
         (
             {"links": [{"href": "h", **{f"f{n}": 1 for n in range(5_000)}}]},
             ("links", "4,990 further repairs like these"),

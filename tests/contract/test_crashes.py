@@ -31,9 +31,7 @@ def test_place_is_the_last_line_of_the_plugin() -> None:
     assert describe_error(error) == "failed at acme_pager/hooks.py:5"
 
 
-def test_debug_log_has_class_and_frames_but_no_message(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_debug_log_has_class_and_frames_but_no_message(caplog: pytest.LogCaptureFixture) -> None:
     def deeper(levels: int) -> None:
         if levels:
             deeper(levels - 1)

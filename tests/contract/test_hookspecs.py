@@ -71,9 +71,7 @@ def manager() -> pluggy.PluginManager:
 
 @pytest.fixture
 def plugin(
-    request: pytest.FixtureRequest,
-    manager: pluggy.PluginManager,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, manager: pluggy.PluginManager, monkeypatch: pytest.MonkeyPatch
 ) -> ModuleType:
     """Return the example of a hook as a module that is registered as a plugin."""
     module = ModuleType("an_example")

@@ -204,10 +204,7 @@ SECRET = (
         ({"region": "uss"}, "region: 'uss' is unknown (did you mean 'us'?); known are us, eu"),
         ({"region": "x" * 32}, "region: this is unknown; known are us, eu"),
         ({"regions": ["us", "it"]}, "regions[1]: 'it' is unknown; known are us, eu"),
-        (
-            {"colour": "rde"},
-            "colour: 'rde' is unknown (did you mean 'red'?); known are red, blue",
-        ),
+        ({"colour": "rde"}, "colour: 'rde' is unknown (did you mean 'red'?); known are red, blue"),
         ({"colour": 1}, "colour: must be text, not the number 1"),
         ({"colours": ["red", []]}, "colours[1]: must be text, not a list"),
         ({"plain": "three"}, "plain: 'three' is unknown; known are one, two"),
@@ -233,14 +230,8 @@ SECRET = (
         ({"plainly": 1}, "plainly: clashes with region"),
         ({"plainly": 1}, "cannot be"),
         ({"plainly": 2}, "cannot be checked: its check failed at tests/contract/"),
-        (
-            {"check": "key"},
-            "check: cannot be checked: its check failed at tests/contract/",
-        ),
-        (
-            {"check": "zero"},
-            "check: cannot be checked: its check failed at tests/contract/",
-        ),
+        ({"check": "key"}, "check: cannot be checked: its check failed at tests/contract/"),
+        ({"check": "zero"}, "check: cannot be checked: its check failed at tests/contract/"),
         ({"check": "silent"}, "check: is wrong"),
         ({"check": "spoken"}, "check: is not to my taste"),
         ({5: 1}, "5: unknown; known are services, "),

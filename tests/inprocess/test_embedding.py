@@ -59,10 +59,7 @@ def test_no_part_of_a_host_shows_the_key(monkeypatch: pytest.MonkeyPatch) -> Non
         acme = plugins.installation(
             "pagerduty",
             "acme",
-            {
-                "base_url": fake.url,
-                "services": [{"name": "checkout", "integration_key": KEY}],
-            },
+            {"base_url": fake.url, "services": [{"name": "checkout", "integration_key": KEY}]},
         )
         page = plugins.rule_action("pagerduty.trigger", acme, {"services": ["checkout"]})
         host = Host(plugins, [Rule("Pages", [page])])

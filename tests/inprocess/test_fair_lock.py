@@ -140,9 +140,7 @@ def test_nested_call_does_not_wait_for_its_caller() -> None:
         assert later.parent is None
 
 
-def test_nested_call_waits_for_other_callers_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_nested_call_waits_for_other_callers_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a limit, two nested calls that wait for each other would hang."""
     monkeypatch.setattr("hostspec.inprocess.fair_lock.NESTED_TIMEOUT", 0.01)
     locks = FairLocks()

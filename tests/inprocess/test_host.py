@@ -13,17 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from recorder import (
-    IDEMPOTENT,
-    SILENT,
-    UPDATING,
-    Page,
-    Pager,
-    Sent,
-    host_of,
-    plugins_of,
-    rule_of,
-)
+from recorder import IDEMPOTENT, SILENT, UPDATING, Page, Pager, Sent, host_of, plugins_of, rule_of
 
 from hostspec import (
     Alert,

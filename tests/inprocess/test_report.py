@@ -88,9 +88,7 @@ def test_failed_deliveries_have_reasons(caplog: pytest.LogCaptureFixture) -> Non
     assert str(faulty) == "rule 'P': no"
 
 
-def test_failed_deliveries_are_raised_and_logged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_failed_deliveries_are_raised_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     page = Page()
     page.outcomes.append(OutcomeKind.REJECTED)
     host = host_of(page)

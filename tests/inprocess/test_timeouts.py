@@ -121,10 +121,7 @@ class TestDestinations:
             report = first.result(60)
 
         assert report.delivered
-        assert words(report) == [
-            "trigger acme/slow: delivered",
-            "trigger acme/quick: delivered",
-        ]
+        assert words(report) == ["trigger acme/slow: delivered", "trigger acme/quick: delivered"]
 
     def test_resolve_does_not_wait_for_another_destination(
         self, impatient: Callable[[Hanging], None]

@@ -28,12 +28,7 @@ def install(site: Path) -> Iterator[Callable[..., str]]:
     """Return a function that installs a plugin of one module, and names the module."""
 
     def install(
-        name: str,
-        source: str,
-        *,
-        distribution: str = "",
-        folder: Path = site,
-        value: str = "",
+        name: str, source: str, *, distribution: str = "", folder: Path = site, value: str = ""
     ) -> str:
         distribution = distribution or f"dist-{name}"
         module = f"{PREFIX}{distribution.replace('-', '_')}"

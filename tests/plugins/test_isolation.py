@@ -311,9 +311,7 @@ def test_error_is_described_with_its_place() -> None:
     assert describe_error(caught.value) == f"failed at tests/plugins/test_isolation.py:{line}"
 
 
-def test_failing_extension_is_logged_once_a_minute(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_failing_extension_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
 
     def fail() -> None:

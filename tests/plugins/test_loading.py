@@ -285,12 +285,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("reverse", [False, True])
     def test_plugins_are_called_in_the_order_of_their_names(
-        self,
-        install: Install,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        *,
-        reverse: bool,
+        self, install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, reverse: bool
     ) -> None:
         """The order of the folders and of the enabled names does not matter."""
         for name in ("c", "a", "b"):
@@ -596,12 +591,7 @@ class TestOffers:
             ),
             ("providers", '"bell", "Bell"', '"bell", ""', "name and label of a Bell must be text"),
             ("providers", '"bell", "Bell"', '7, "Bell"', "name and label of a Bell must be text"),
-            (
-                "providers",
-                '"Bell", Settings',
-                '"Bell", dict',
-                "dict is not an attrs class",
-            ),
+            ("providers", '"Bell", Settings', '"Bell", dict', "dict is not an attrs class"),
             (
                 "providers",
                 '"Bell", Settings',
@@ -609,12 +599,7 @@ class TestOffers:
                 "a Settings is not an attrs class",
             ),
             ("providers", "    pass", "    when: bytes", "is not a valid type of a setting"),
-            (
-                "providers",
-                "    pass",
-                "    when: 'Missing'",
-                "that is not defined: 'Missing'",
-            ),
+            ("providers", "    pass", "    when: 'Missing'", "that is not defined: 'Missing'"),
             ("providers", "return (Bell(),)", "return (Bell,)", "is not a Provider"),
             (
                 "providers",
@@ -631,12 +616,7 @@ class TestOffers:
             ),
             ("actions", "Capabilities()", "['resolve']", "has no capabilities"),
             ("actions", "    capabilities", "    can", "it has no 'capabilities'"),
-            (
-                "actions",
-                '"bell", Settings',
-                '"bell", dict',
-                "dict is not an attrs class",
-            ),
+            ("actions", '"bell", Settings', '"bell", dict', "dict is not an attrs class"),
             ("actions", "return [Ring()]", "return [Ring]", "is not an Action"),
             ("actions", "return [Ring()]", "return [Ring()] * 2", "there is an action 'bell.ring'"),
         ],

@@ -188,10 +188,7 @@ class InstallFlow(abc.ABC, Generic[B, S]):
 
     @abc.abstractmethod
     def connect(
-        self,
-        parameters: Mapping[str, str],
-        settings: B,
-        installations: Iterable[Installation[Any]],
+        self, parameters: Mapping[str, str], settings: B, installations: Iterable[Installation[Any]]
     ) -> Connected[S]:
         """Build an installation from the parameters of a callback with a valid state.
 

@@ -171,12 +171,7 @@ class OutcomeKind(enum.StrEnum):
 
 
 _MAY_HAVE_ARRIVED = frozenset(
-    {
-        OutcomeKind.DELIVERED,
-        OutcomeKind.UNREACHABLE,
-        OutcomeKind.FAULTED,
-        OutcomeKind.UNCERTAIN,
-    }
+    {OutcomeKind.DELIVERED, OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN}
 )
 
 

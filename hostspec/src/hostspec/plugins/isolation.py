@@ -200,10 +200,7 @@ class Attempt:
 
 
 def make_attempt(
-    action: AnyAction,
-    delivery: Delivery,
-    installation: Installation[Any],
-    context: SendContext,
+    action: AnyAction, delivery: Delivery, installation: Installation[Any], context: SendContext
 ) -> Attempt:
     """Make one attempt to send; raises only `KeyboardInterrupt`.
 

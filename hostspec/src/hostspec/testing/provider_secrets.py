@@ -137,12 +137,7 @@ def check_exceptions_hold_no_secret(case: ProviderCase) -> None:
     raw = case.installation_settings(NOWHERE, secret)
     calls: list[Callable[[], object]] = [
         functools.partial(provider.installation, INSTALLATION, wrong)
-        for wrong in (
-            secret,
-            [secret],
-            {**raw, UNKNOWN: secret},
-            {name: [secret] for name in raw},
-        )
+        for wrong in (secret, [secret], {**raw, UNKNOWN: secret}, {name: [secret] for name in raw})
     ]
     texts = [_traceback(call) for call in calls]
     for value in (secret, f"no address of {secret}", f"\x7f{secret}é"):
