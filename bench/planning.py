@@ -7,7 +7,7 @@ from measuring import KEYS, alert, installation, medians, responder, table
 
 from hostspec import Alert, SendContext
 from pagerduty_plugin import event
-from pagerduty_plugin.action_settings import TriggerSettings
+from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.trigger import Trigger
 from pagerduty_plugin.truncate import encode
 

@@ -24,11 +24,10 @@ from hostspec import (
     Suppression,
 )
 from pagerduty_plugin import event, routing
-from pagerduty_plugin.action_settings import ChangeSettings
 from pagerduty_plugin.constants import PROVIDER
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.routing import change_key_fault, masked_key, read_key
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
 from pagerduty_plugin.text_overrides import EventText
 
 PATH: Final = "/v2/change/enqueue"

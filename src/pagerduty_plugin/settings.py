@@ -1,57 +1,89 @@
-"""The configuration schema of an installation, and of connecting it."""
+"""The configuration schema of an installation, of connecting it, and of the two actions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from attrs import frozen
 
-from hostspec import Fault, Secret, setting
-from pagerduty_plugin import validators
+from hostspec import Fault, Json, Secret, Status, setting
+from hostspec.normalisation import FrozenDict
+from pagerduty_plugin import templates, validators
 from pagerduty_plugin.constants import (
     ACCOUNT_TOKEN_LENGTH,
+    ALERT_KEY,
     AUTO,
     BASE_URLS,
+    CHANGE_EVENT,
+    DEFAULT_SEVERITY,
     DIRECT,
+    DROP,
+    EVENT_ACTIONS,
     EVENTS_PER_MINUTE,
     MOST_EVENTS_PER_MINUTE,
+    PAGE,
     REST_URLS,
+    RULE_AND_ALERT_KEY,
+    SEVERITIES,
 )
+
+_TEMPLATE: Final = "May be a template."
+
+
+def _optional(label: str, help: str, check: Callable[[str], str | None] | None = None) -> Any:  # noqa: A002 -- as in `setting`
+    return setting(label, help=help, default="", check=check)
+
+
+def _template(label: str, help: str) -> Any:  # noqa: A002
+    return _optional(label, f"{help} {_TEMPLATE}", templates.fault)
+
+
+def _replacement(label: str) -> Any:
+    return _template(label, "Replaces the alert's.")
 
 
 def _region() -> Any:
-    return setting(
-        "Service region",
-        help="The region that the account belongs to.",
-        default="us",
-        choices=tuple(BASE_URLS),
-    )
+    help_ = "The region that the account belongs to."
+    return setting("Service region", help=help_, default="us", choices=tuple(BASE_URLS))
 
 
 def _installation_url() -> Any:
-    return setting(
-        "Base URL",
-        help="Another address of the Events API, for the installation.",
-        default="",
-        check=validators.events_url,
-    )
+    help_ = "Another address of the Events API, for the installation."
+    return _optional("Base URL", help_, validators.events_url)
 
 
 def _dedup_prefix() -> Any:
-    return setting(
+    return _optional(
         "Dedup prefix",
-        help="Precedes every dedup key. Keeps two hosts apart that share an integration key and "
-        "whose alerts have the same keys.",
-        default="",
-        check=validators.dedup_prefix,
+        "Precedes every dedup key. Keeps two hosts apart that share an integration key and whose "
+        "alerts have the same keys.",
+        validators.dedup_prefix,
     )
 
 
 def _service_name() -> Any:
+    help_ = "The name that rules use for this service."
+    return setting("Service", help=help_, check=validators.not_blank)
+
+
+def _services() -> Any:
+    help_ = "Names or ids of services of the installation."
+    return setting("Services", help=help_, least_items=1, destinations=True)
+
+
+def _details() -> Any:
     return setting(
-        "Service", help="The name that rules use for this service.", check=validators.not_blank
+        "Details",
+        help="Added to the alert's, by name. Values may be nested; every text may be a template, "
+        "and one that consists of a single expression keeps the type of its value.",
+        default=FrozenDict(),
+        check=validators.detail,
     )
+
+
+def _added(label: str) -> Any:
+    return setting(label, help="Added to the alert's.", default=())
 
 
 @frozen(kw_only=True)
@@ -66,16 +98,13 @@ class ServiceSettings:
         "both, the new one first.",
         least_items=1,
     )
-    id: str = setting(
-        "Id",
-        help="A permanent id, so that the service can be renamed; its name, if empty.",
-        default="",
+    id: str = _optional(
+        "Id", "A permanent id, so that the service can be renamed; its name, if empty."
     )
-    pagerduty_id: str = setting("PagerDuty's id", help="The service's id at PagerDuty.", default="")
-    pagerduty_name: str = setting(
+    pagerduty_id: str = _optional("PagerDuty's id", "The service's id at PagerDuty.")
+    pagerduty_name: str = _optional(
         "PagerDuty's name",
-        help="The service's last known name at PagerDuty; a different name was chosen by hand.",
-        default="",
+        "The service's last known name at PagerDuty; a different name was chosen by hand.",
     )
     former_names: tuple[str, ...] = setting(
         "Former names",
@@ -122,25 +151,22 @@ class NetworkSettings:
         default=None,
         check=validators.plain_proxy,
     )
-    ca_bundle: str = setting(
+    ca_bundle: str = _optional(
         "CA bundle",
-        help="The path of a file or folder of certificates to trust instead of the built-in "
+        "The path of a file or folder of certificates to trust instead of the built-in "
         "ones. Default: the certificates of the environment.",
-        default="",
-        check=validators.path,
+        validators.path,
     )
-    client_certificate: str = setting(
+    client_certificate: str = _optional(
         "Client certificate",
-        help="The path of a PEM file, for a relay or proxy that asks for a certificate.",
-        default="",
-        check=validators.path,
+        "The path of a PEM file, for a relay or proxy that asks for a certificate.",
+        validators.path,
     )
-    client_key: str = setting(
+    client_key: str = _optional(
         "Client key",
-        help="The path of its private key, a PEM file without a passphrase; the file of the "
+        "The path of its private key, a PEM file without a passphrase; the file of the "
         "certificate, if empty.",
-        default="",
-        check=validators.path,
+        validators.path,
     )
     connect_timeout: float = setting(
         "Connect timeout",
@@ -168,20 +194,18 @@ class InstallationSettings:
     """A PagerDuty account: its region, its services, and how to reach it."""
 
     region: str = _region()
-    base_url: str = setting(
+    base_url: str = _optional(
         "Base URL",
-        help="Another address of the Events API, such as a relay's; replaces the region's.",
-        default="",
-        check=validators.events_url,
+        "Another address of the Events API, such as a relay's; replaces the region's.",
+        validators.events_url,
     )
     services: tuple[ServiceSettings, ...] = setting(
         "Services", help="The services that rules may page.", least_items=1
     )
-    subdomain: str = setting(
+    subdomain: str = _optional(
         "Subdomain",
-        help="The account's, which identifies it when it is connected again.",
-        default="",
-        check=validators.subdomain,
+        "The account's, which identifies it when it is connected again.",
+        validators.subdomain,
     )
     network: NetworkSettings = setting(
         "Network", help="Proxy, TLS and timeouts.", default=NetworkSettings()
@@ -228,18 +252,16 @@ class InstallFlowSettings:
     app_id: str = setting(
         "App id", help="The id of your app at PagerDuty.", check=validators.app_id
     )
-    account: str = setting(
+    account: str = _optional(
         "Account",
-        help="The subdomain of the account; PagerDuty asks for it, if empty.",
-        default="",
-        check=validators.subdomain,
+        "The subdomain of the account; PagerDuty asks for it, if empty.",
+        validators.subdomain,
     )
     region: str = _region()
-    install_url: str = setting(
+    install_url: str = _optional(
         "Install URL",
-        help="Another address of PagerDuty's pages; replaces the region's.",
-        default="",
-        check=validators.pages_url,
+        "Another address of PagerDuty's pages; replaces the region's.",
+        validators.pages_url,
     )
     base_url: str = _installation_url()
     dedup_prefix: str = _dedup_prefix()
@@ -278,11 +300,10 @@ class DiscoverySettings:
         default="pagerduty-plugin",
         check=validators.not_blank,
     )
-    api_url: str = setting(
+    api_url: str = _optional(
         "API URL",
-        help="Another address of the REST API; replaces the region's.",
-        default="",
-        check=validators.rest_url,
+        "Another address of the REST API; replaces the region's.",
+        validators.rest_url,
     )
     base_url: str = _installation_url()
     network: NetworkSettings = setting(
@@ -303,3 +324,109 @@ class DiscoverySettings:
     def rest_url(self) -> str:
         """The base URL of the REST API for this account."""
         return self.api_url.rstrip("/") or REST_URLS[self.region]
+
+
+@frozen(kw_only=True)
+class LinkSettings:
+    """A link that a rule adds."""
+
+    href: str = setting(
+        "Address", help=f"The target. {_TEMPLATE}", check=validators.needed_template
+    )
+    text: str = _template("Text", "The text of the link; the address, if empty.")
+
+
+@frozen(kw_only=True)
+class ImageSettings:
+    """An image that a rule adds."""
+
+    src: str = setting(
+        "Source",
+        help=f"The address of the image, over https. {_TEMPLATE}",
+        check=validators.needed_template,
+    )
+    href: str = _template("Address", "The page that a click opens.")
+    alt: str = _template("Text", "The alternative text.")
+
+
+@frozen(kw_only=True)
+class TriggerSettings:
+    """Which services an alert pages, how urgently, and with which texts."""
+
+    services: tuple[str, ...] = _services()
+    severity: str = setting(
+        "Severity",
+        help=f"The incident's severity: {', '.join(SEVERITIES)}; {DEFAULT_SEVERITY} means the "
+        f"alert's own. {_TEMPLATE}",
+        default=DEFAULT_SEVERITY,
+        check=validators.severity,
+    )
+    event_actions: tuple[str, ...] = setting(
+        "Event actions",
+        help="Which events are sent: without trigger, no incident is opened; without acknowledge "
+        "or resolve, a person does that at PagerDuty.",
+        default=EVENT_ACTIONS,
+        choices=EVENT_ACTIONS,
+        least_items=1,
+    )
+    dedup_key: str = setting(
+        "Dedup key",
+        help=f"Which alerts share an incident: {ALERT_KEY}, {RULE_AND_ALERT_KEY}, or a template "
+        "of values that stay the same from trigger to resolve. Alerts with the same result "
+        "share an incident.",
+        default=ALERT_KEY,
+        check=validators.dedup_key,
+    )
+    summary: str = _replacement("Summary")
+    source: str = _replacement("Source")
+    component: str = _replacement("Component")
+    group: str = _replacement("Group")
+    class_: str = _replacement("Class")
+    client: str = _template("Client", "The name of the monitoring program.")
+    client_url: str = _template("Client URL", "Replaces the alert's own page.")
+    details: Mapping[str, Json] = _details()
+    links: tuple[LinkSettings, ...] = _added("Links")
+    images: tuple[ImageSettings, ...] = _added("Images")
+    missed: str = setting(
+        "Missed problems",
+        help="For a problem that ended before PagerDuty could be notified: page and say so, "
+        "record a change event, or drop it.",
+        default=PAGE,
+        choices=(PAGE, CHANGE_EVENT, DROP),
+    )
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it sets any text, which may differ from service to service."""
+        texts = (self.summary, self.source, self.component, self.group, self.class_, self.client)
+        more = (self.client_url, self.details, self.links, self.images)
+        is_rendered = self.dedup_key not in (ALERT_KEY, RULE_AND_ALERT_KEY)
+        return is_rendered or any(texts) or any(more)
+
+    def faults(self) -> Iterator[Fault]:
+        """Reject details without a name."""
+        return validators.detail_names(self.details)
+
+
+@frozen(kw_only=True)
+class ChangeSettings:
+    """With which services a change is recorded, and with which texts."""
+
+    services: tuple[str, ...] = _services()
+    statuses: tuple[str, ...] = setting(
+        "Statuses",
+        help="Which statuses of an alert are recorded. Firing is always one of them: without it, "
+        "no later status is recorded.",
+        default=(Status.FIRING.value,),
+        choices=tuple(status.value for status in Status),
+        least_items=1,
+        check=validators.statuses,
+    )
+    summary: str = _replacement("Summary")
+    source: str = _replacement("Source")
+    details: Mapping[str, Json] = _details()
+    links: tuple[LinkSettings, ...] = _added("Links")
+
+    def faults(self) -> Iterator[Fault]:
+        """Reject details without a name."""
+        return validators.detail_names(self.details)

@@ -33,7 +33,6 @@ from hostspec import (
     Suppression,
 )
 from pagerduty_plugin import event, routing
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE, PROVIDER
 from pagerduty_plugin.http.client import Client
@@ -46,7 +45,7 @@ from pagerduty_plugin.routing import (
     readable_fingerprint,
     sending_key,
 )
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.text_overrides import EventText
 
 PATH: Final = "/v2/enqueue"

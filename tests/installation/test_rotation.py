@@ -23,11 +23,10 @@ from hostspec import (
     structure,
 )
 from hostspec.structuring import settings_to_json
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 

@@ -14,10 +14,9 @@ import pytest
 import trustme
 
 from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, NetworkSettings
+from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 

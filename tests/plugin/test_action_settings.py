@@ -25,12 +25,11 @@ from hostspec import (
 )
 from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.installation import merge_services
 from pagerduty_plugin.installation.merge_services import replace_services
 from pagerduty_plugin.installation.service_table import ServiceTable
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 from pagerduty_plugin.trigger import Trigger
 

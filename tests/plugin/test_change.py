@@ -29,10 +29,9 @@ from hostspec import (
 )
 from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
-from pagerduty_plugin.action_settings import ChangeSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
 from pagerduty_plugin.testing import (
     FakePagerDuty,
     Misbehaviour,

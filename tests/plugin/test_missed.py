@@ -23,12 +23,12 @@ from hostspec import (
     structure,
     to_json,
 )
-from pagerduty_plugin.action_settings import ChangeSettings, TriggerSettings
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.event import LARGEST_BODY
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.routing import fingerprint
+from pagerduty_plugin.settings import ChangeSettings, TriggerSettings
 from pagerduty_plugin.trigger import Trigger
 
 from .conftest import KEYS, Sender

@@ -36,12 +36,11 @@ from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
 from hostspec.secret import LiteralSecretError
 from pagerduty_plugin import plugin
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.constants import BASE_URLS
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.overrides import NoHooks
 from pagerduty_plugin.provider import PagerDuty
-from pagerduty_plugin.settings import InstallationSettings
+from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hostspec import Alert, Identity, SendContext, SettingsError, Severity, structure
 from hostspec.text import is_blank
 from pagerduty_plugin import event
-from pagerduty_plugin.action_settings import TriggerSettings
 from pagerduty_plugin.http.client import Client
+from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.trigger import Trigger
 from pagerduty_plugin.truncate import size, truncate_event
