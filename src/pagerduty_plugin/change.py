@@ -162,10 +162,7 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
         """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
         body = event.change_body(
-            delivery.message,
-            routing_key=masked_key(service),
-            context=context,
-            over=delivery.over,
+            delivery.message, routing_key=masked_key(service), context=context, over=delivery.over
         )
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 

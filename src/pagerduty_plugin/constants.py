@@ -9,16 +9,10 @@ from hostspec import Operation
 PROVIDER: Final = "pagerduty"
 """The name of the provider."""
 
-BASE_URLS: Final = {
-    "us": "https://events.pagerduty.com",
-    "eu": "https://events.eu.pagerduty.com",
-}
+BASE_URLS: Final = {"us": "https://events.pagerduty.com", "eu": "https://events.eu.pagerduty.com"}
 """The Events API by service region (support page "Service Regions")."""
 
-REST_URLS: Final = {
-    "us": "https://api.pagerduty.com",
-    "eu": "https://api.eu.pagerduty.com",
-}
+REST_URLS: Final = {"us": "https://api.pagerduty.com", "eu": "https://api.eu.pagerduty.com"}
 """The REST API by service region (support page "Service Regions")."""
 
 PAGE_DOMAINS: Final = {"us": "pagerduty.com", "eu": "eu.pagerduty.com"}

@@ -194,11 +194,7 @@ class _Round:
                 yield answer
 
     def _first_text(
-        self,
-        name: str,
-        answers: Iterable[Answer],
-        is_valid: Callable[[str], object],
-        expected: str,
+        self, name: str, answers: Iterable[Answer], is_valid: Callable[[str], object], expected: str
     ) -> str:
         """Return the first valid text; empty if there is none."""
 

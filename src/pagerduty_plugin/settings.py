@@ -301,9 +301,7 @@ class DiscoverySettings:
         check=validators.not_blank,
     )
     api_url: str = _optional(
-        "API URL",
-        "Another address of the REST API; replaces the region's.",
-        validators.rest_url,
+        "API URL", "Another address of the REST API; replaces the region's.", validators.rest_url
     )
     base_url: str = _installation_url()
     network: NetworkSettings = setting(

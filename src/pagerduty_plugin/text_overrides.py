@@ -11,18 +11,8 @@ from hostspec.alert import FieldReader
 from hostspec.normalisation import FrozenDict, normalise
 from hostspec.text import clean_text, is_blank, shorten
 from pagerduty_plugin import event, templates
-from pagerduty_plugin.constants import (
-    ALERT_KEY,
-    DEFAULT_SEVERITY,
-    RULE_AND_ALERT_KEY,
-    SEVERITIES,
-)
-from pagerduty_plugin.settings import (
-    ChangeSettings,
-    ImageSettings,
-    LinkSettings,
-    TriggerSettings,
-)
+from pagerduty_plugin.constants import ALERT_KEY, DEFAULT_SEVERITY, RULE_AND_ALERT_KEY, SEVERITIES
+from pagerduty_plugin.settings import ChangeSettings, ImageSettings, LinkSettings, TriggerSettings
 
 LONGEST_TEXT: Final = 65_536
 """Characters of a rendered text; PagerDuty's own limits are smaller, and cuts to them reported."""

@@ -21,13 +21,7 @@ from hostspec.text import shorten
 from pagerduty_plugin.http import transport
 from pagerduty_plugin.http.client import DEFAULT_NETWORK, attempt
 from pagerduty_plugin.http.network import NetworkEnvironment
-from pagerduty_plugin.http.responses import (
-    NoReply,
-    Reply,
-    mask_reply,
-    one_line,
-    read_retry_after,
-)
+from pagerduty_plugin.http.responses import NoReply, Reply, mask_reply, one_line, read_retry_after
 from pagerduty_plugin.settings import NetworkSettings
 
 PAGE: Final = 100

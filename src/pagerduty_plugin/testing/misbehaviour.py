@@ -158,8 +158,7 @@ def captive_portal() -> Misbehaviour:
 def redirecting(location: str, *, status: int = 307) -> Misbehaviour:
     """Respond with a redirect."""
     return Misbehaviour(
-        name="redirecting",
-        response=responses.Response(status, headers=(("Location", location),)),
+        name="redirecting", response=responses.Response(status, headers=(("Location", location),))
     )
 
 

@@ -244,8 +244,7 @@ def _app(apps: Mapping[str, App], params: Mapping[str, Sequence[str]]) -> App | 
     redirect_url = params.get("redirect_url", [""])[0]
     if _bare(redirect_url) not in map(_bare, app.redirect_urls):
         return _refusal(
-            400,
-            "The supplied redirect URL does not match a redirect URL configured by this app.",
+            400, "The supplied redirect URL does not match a redirect URL configured by this app."
         )
     if not redirect_url.isprintable():
         return _refusal(400, "The supplied redirect URL has an invalid character.")
