@@ -22,11 +22,7 @@ class Addresses:
     Alerts are read without this check: other providers may open other addresses, and templates
     and other plugins add addresses later.
 
-    Args:
-        repairs: receives a repair for each unusable address.
-
-    Attributes:
-        unusable: the unusable addresses, as members of the details.
+    Each unusable address is repaired, and kept in `unusable`, as a member of the details.
     """
 
     def __init__(self, repairs: Repairs) -> None:

@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from hostspec import (
-    Action,
     Alert,
     Capabilities,
     Delivery,
-    DurableAction,
-    Fault,
-    Handle,
     Incident,
     IncidentRef,
     Installation,
-    Limit,
     Outcome,
     Preview,
     SendContext,
@@ -24,7 +19,6 @@ from hostspec import (
     Suppression,
 )
 from pagerduty_plugin import event, routing
-from pagerduty_plugin.constants import PROVIDER
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.routing import change_key_fault, masked_key, read_key
 from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
@@ -34,7 +28,7 @@ PATH: Final = "/v2/change/enqueue"
 """The path of the Events API v2 for change events."""
 
 
-class Change(Action[ChangeSettings, InstallationSettings], DurableAction[InstallationSettings]):
+class Change(routing.ServiceAction[ChangeSettings]):
     """Records an alert as a change event, which notifies no one (guide "Send a Change Event").
 
     A change event has no dedup key: sent twice, it is recorded twice. Every firing is recorded.
@@ -42,18 +36,11 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
 
     name = "pagerduty.change"
     label = "Record a change at PagerDuty"
-    provider = PROVIDER
     settings = ChangeSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, record=True)
 
     def __init__(self, client: Client | None = None) -> None:
         self._client = client or Client()
-
-    def check(
-        self, settings: ChangeSettings, installation: Installation[InstallationSettings]
-    ) -> Sequence[Fault]:
-        """Reject unknown services, and a rule whose services were all removed."""
-        return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: ChangeSettings, installation: Installation[InstallationSettings] | None
@@ -76,8 +63,7 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
         rules = (rule,) if rule else ()
         services, notes = routing.reach(settings.services, installation.settings)
         if not services:
-            reason = routing.all_removed(settings.services, installation)
-            return (Suppression(self.name, installation.name, reason, rules=rules),)
+            return self._suppressed(settings, installation, rules)
         key, _ = event.dedup_key(alert.identity)
         deliveries = []
         for destination, service in services.items():
@@ -139,19 +125,6 @@ class Change(Action[ChangeSettings, InstallationSettings], DurableAction[Install
             now=context.now,
             idempotent=False,
         )
-
-    def limits(
-        self,
-        delivery: Delivery,
-        installation: Installation[InstallationSettings],
-        handle: Handle | None = None,  # noqa: ARG002
-    ) -> Sequence[Limit]:
-        """Return the rate limit of the newest integration key, which alerts share.
-
-        Raises:
-            SecretUnavailableError: that key cannot be read.
-        """
-        return routing.limits(installation.settings, delivery.ref.destination)
 
     def preview(
         self,

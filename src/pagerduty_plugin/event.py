@@ -112,10 +112,7 @@ NO_OVERRIDES: Final = TextOverrides()
 class Event:
     """The content of an event, without routing key, action and dedup key.
 
-    Attributes:
-        message: members of the body.
-        repairs: the changes that PagerDuty's limits required.
-        notes: for the operator.
+    Repairs are the changes that PagerDuty's limits required; notes are for the operator.
     """
 
     message: Mapping[str, Json]
@@ -132,11 +129,7 @@ def dedup_key(
     that is too long keeps its beginning and ends in a hash of the whole, so that it is the same
     from trigger to resolve. A host should use scopes for all its alerts or for none: the key of an
     alert without a scope may look like the scope and key of another.
-
-    Args:
-        alert: the identity of the problem.
-        prefix: precedes the key; without a slash.
-        rule: the rule whose incident it is; None for the incident of all rules.
+    Without a rule, it is that of the incident of all rules.
     """
     if rule is not None:
         # an empty scope keeps its slash, so that it cannot be confused with the rule's name

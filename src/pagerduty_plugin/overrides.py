@@ -63,9 +63,7 @@ class Decision:
     """The routing of an event: by its rule, then as overridden by plugins.
 
     Attributes:
-        services: the names of the services to notify.
         dedup_key: without prefix, not shortened; empty for the rule's own.
-        additions: of all plugins, in their order.
         notes: which plugin set what, and which one failed.
         suppression: why no service is notified.
     """
@@ -196,7 +194,7 @@ class _Round:
     def _first_text(
         self, name: str, answers: Iterable[Answer], is_valid: Callable[[str], object], expected: str
     ) -> str:
-        """Return the first valid text; empty if there is none."""
+        """Return the first valid text, or an empty one."""
 
         def read(answer: Answer) -> tuple[str, ...]:
             text = clean_text(answer.value) if _is_text(answer.value) else ""
@@ -255,12 +253,8 @@ def _listed(texts: Sequence[str]) -> str:
 def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int) -> event.Event:
     """Add as many additions to a message as there is room for, one by one.
 
-    Repairs say which additions were changed or left out, notes how much each plugin added.
-
-    Args:
-        message: within the limit; nothing is removed from it.
-        additions: in their order.
-        room: the largest size of the message, in bytes of UTF-8.
+    Nothing is removed from the message, which may have at most `room` bytes of UTF-8. Repairs say
+    which additions were changed or left out, notes how much each plugin added.
     """
     enrichment = _Enrichment(message, room)
     for addition in additions:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from hostspec import (
+    Action,
+    Delivery,
+    DurableAction,
     Fault,
     Handle,
     Installation,
@@ -20,11 +23,17 @@ from hostspec import (
     OutcomeKind,
     Secret,
     SecretUnavailableError,
+    Suppression,
 )
 from hostspec.secret import quote_around
 from hostspec.text import closest
-from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, RATE_WINDOW, STARS
-from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+from pagerduty_plugin.constants import ACCOUNT_TOKEN_LENGTH, PROVIDER, RATE_WINDOW, STARS
+from pagerduty_plugin.settings import (
+    ChangeSettings,
+    InstallationSettings,
+    ServiceSettings,
+    TriggerSettings,
+)
 
 REMOVED: Final = "[removed]"
 """Shown instead of an account or a service that was removed."""
@@ -38,6 +47,68 @@ _OTHER_SECRETS: Final = (
     (re.compile(r"pd[a-z]{2}\+.*"), "got an OAuth token of PagerDuty"),
     (re.compile(r"https?://.*"), "got a URL; the key is its last part, or beside it"),
 )
+
+
+_SettingsT = TypeVar("_SettingsT", TriggerSettings, ChangeSettings)
+
+
+class ServiceAction(Action[_SettingsT, InstallationSettings], DurableAction[InstallationSettings]):
+    """An action on services of an account."""
+
+    provider = PROVIDER
+
+    def check(
+        self, settings: _SettingsT, installation: Installation[InstallationSettings]
+    ) -> Sequence[Fault]:
+        """Reject services that the account never had, and a rule whose services were removed."""
+        account = installation.settings
+        known = [service.name for service in account.services]
+        faults = []
+        for index, name in enumerate(settings.services):
+            if account.service(name) is None and name not in account.removed_services:
+                near = closest(name, known)
+                hint = f'did you mean "{near}"?' if near else f"it has {', '.join(known)}"
+                reason = f'account {installation.name} has no service "{name}"; {hint}'
+                faults.append(Fault(f"services[{index}]", reason))
+        if not reach(settings.services, account)[0]:
+            reason = f"{_all_removed(settings, installation)}; choose another service"
+            faults.append(Fault("services", reason))
+        return faults
+
+    def limits(
+        self,
+        delivery: Delivery,
+        installation: Installation[InstallationSettings],
+        handle: Handle | None = None,
+    ) -> Sequence[Limit]:
+        """Return the rate limit of the key that opened the incident, else of the newest key.
+
+        Raises:
+            SecretUnavailableError: the newest key cannot be read.
+        """
+        service = installation.settings.service(delivery.ref.destination)
+        if service is None:
+            return ()
+        name = handle["key"] if handle else fingerprint(service.keys[0].reveal())
+        return (Limit(f"pagerduty:{name}", installation.settings.rate_limit, RATE_WINDOW),)
+
+    def _suppressed(
+        self,
+        settings: _SettingsT,
+        installation: Installation[InstallationSettings],
+        rules: tuple[str, ...],
+        notes: tuple[str, ...] = (),
+    ) -> Sequence[Suppression]:
+        """Return the suppression for a rule that reaches no service."""
+        reason = _all_removed(settings, installation)
+        return (Suppression(self.name, installation.name, reason, rules=rules, notes=notes),)
+
+
+def _all_removed(
+    settings: TriggerSettings | ChangeSettings, installation: Installation[InstallationSettings]
+) -> str:
+    removed = ", ".join(dict.fromkeys(settings.services))
+    return f"all its services were removed from account {installation.name}: {removed}"
 
 
 def reach(
@@ -60,28 +131,6 @@ def reach(
     return services, tuple(notes)
 
 
-def faults(
-    names: Sequence[str], installation: Installation[InstallationSettings]
-) -> Iterator[Fault]:
-    """Reject services that the account never had, and a rule whose services were all removed."""
-    settings = installation.settings
-    known = [service.name for service in settings.services]
-    for index, name in enumerate(names):
-        if settings.service(name) is None and name not in settings.removed_services:
-            near = closest(name, known)
-            hint = f'did you mean "{near}"?' if near else f"it has {', '.join(known)}"
-            reason = f'account {installation.name} has no service "{name}"; {hint}'
-            yield Fault(f"services[{index}]", reason)
-    if not reach(names, settings)[0]:
-        yield Fault("services", f"{all_removed(names, installation)}; choose another service")
-
-
-def all_removed(names: Sequence[str], installation: Installation[InstallationSettings]) -> str:
-    """Return the reason why a rule reaches no service."""
-    removed = ", ".join(dict.fromkeys(names))
-    return f"all its services were removed from account {installation.name}: {removed}"
-
-
 def displayed(
     names: Sequence[str], installation: Installation[InstallationSettings] | None
 ) -> tuple[str, str]:
@@ -91,21 +140,6 @@ def displayed(
     found = (installation.settings.service(name) for name in names)
     unique = dict.fromkeys(service.name if service else REMOVED for service in found)
     return installation.name, ", ".join(unique)
-
-
-def limits(
-    settings: InstallationSettings, destination: str, handle: Handle | None = None
-) -> Sequence[Limit]:
-    """Return the rate limit of the key that opened the incident, else of the newest key.
-
-    Raises:
-        SecretUnavailableError: the newest key cannot be read.
-    """
-    service = settings.service(destination)
-    if service is None:
-        return ()
-    name = handle["key"] if handle else fingerprint(service.keys[0].reveal())
-    return (Limit(f"pagerduty:{name}", settings.rate_limit, RATE_WINDOW),)
 
 
 def misconfigured(service: str, reason: str) -> Outcome:

@@ -39,11 +39,7 @@ def faults(
 ) -> list[tuple[int, str]]:
     """Return the line and the reason of every fault in a template.
 
-    Args:
-        environment: parses the template.
-        text: the template.
-        names: the names that it may use, some of `NAMES`.
-        known: the filters, tests, methods and functions that it may use, by kind and name.
+    It may use the given names, and the known filters, tests, methods and functions.
 
     Raises:
         TemplateSyntaxError: it cannot be parsed, or is nested too deeply.

@@ -74,12 +74,7 @@ class _Context(Context):
     _count = 0
 
     def count(self, value: Any, at_once: int = 1) -> None:
-        """Count the items of a list or mapping, or the characters of a text.
-
-        Args:
-            value: any JSON.
-            at_once: how many of them are counted as one.
-        """
+        """Count the items of a list or mapping or the characters of a text, so many as one."""
         if isinstance(value, (str, list, tuple, Mapping)):
             self._count += len(value) // at_once
             _refuse(self._count, MOST_ITEMS, "goes through more than {:,} items")

@@ -15,30 +15,13 @@ from typing import Final
 from hostspec import Alert, Json
 
 STEADY_NAMES: Final = frozenset(
-    [
-        "key",
-        "scope",
-        "source",
-        "component",
-        "group",
-        "class",
-        "labels",
-        "rule",
-        "service",
-        "installation",
-    ]
+    "key scope source component group class labels rule service installation".split()  # noqa: SIM905
 )
 """Names whose values are the same from trigger to resolve, which need the same dedup key."""
 
-NAMES: Final = STEADY_NAMES | {
-    "status",
-    "severity",
-    "summary",
-    "url",
-    "details",
-    "started_at",
-    "updated_at",
-}
+NAMES: Final = STEADY_NAMES.union(
+    ["status", "severity", "summary", "url", "details", "started_at", "updated_at"]
+)
 """Names that a template may use."""
 
 _DELIMITER: Final = re.compile(r"\{[{%#]")
@@ -49,12 +32,7 @@ class TemplateError(Exception):
 
 
 def fault(text: str, names: frozenset[str] = NAMES) -> str | None:
-    """Return all faults of a template with their lines, or None if it is valid.
-
-    Args:
-        text: a template, or a plain text.
-        names: the names that it may use, some of `NAMES`.
-    """
+    """Return all faults of a template with their lines, or None if it is valid or a plain text."""
     if not _DELIMITER.search(text):
         return None
     try:
@@ -67,14 +45,8 @@ def fault(text: str, names: frozenset[str] = NAMES) -> str | None:
 def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
     """Evaluate a template that is one expression, and keep the type of its value.
 
-    Args:
-        text: a template, or a plain text.
-        values: the result of `values_of`.
-        most: largest length of the value as JSON, in characters.
-
-    Returns:
-        a number, a boolean, a list or a mapping; None if the value is text or null, or if the
-        template is more than one expression: use `render` then.
+    Return a number, a boolean, a list or a mapping, whose JSON has at most `most` characters; None
+    if the value is text or null, or if the template is more than one expression: use `render` then.
 
     Raises:
         TemplateError: the template fails, or exceeds a bound.
@@ -88,11 +60,8 @@ def evaluate(text: str, values: Mapping[str, Json], most: int) -> Json:
 def render(text: str, values: Mapping[str, Json], most: int) -> str:
     """Render a template, without blanks around the result; a plain text stays as it is.
 
-    Args:
-        text: a template, or a plain text.
-        values: the result of `values_of`.
-        most: length in characters at which the result is cut, without a mark. Pass one more
-            than there is room for to notice the cut.
+    The result is cut to `most` characters, without a mark. Pass one more than there is room for to
+    notice the cut.
 
     Raises:
         TemplateError: the template fails, or exceeds a bound.
@@ -104,14 +73,7 @@ def render(text: str, values: Mapping[str, Json], most: int) -> str:
 
 
 def values_of(alert: Alert, *, rule: str, service: str, installation: str) -> Mapping[str, Json]:
-    """Return the values of `NAMES` for an alert.
-
-    Args:
-        alert: the alert; its times become ISO 8601 text in UTC, or None.
-        rule: the name of the rule that matched.
-        service: the name of the service that is notified.
-        installation: the name of the installation.
-    """
+    """Return the values of `NAMES` for an alert; its times are ISO 8601 text in UTC, or None."""
     return {
         "key": alert.key,
         "scope": alert.scope,

@@ -9,19 +9,15 @@ from typing import Final
 import attrs
 
 from hostspec import (
-    Action,
     Alert,
     Capabilities,
     Delivery,
     Destination,
-    DurableAction,
-    Fault,
     Handle,
     Hooks,
     Incident,
     IncidentRef,
     Installation,
-    Limit,
     Operation,
     Outcome,
     OutcomeKind,
@@ -34,7 +30,7 @@ from hostspec import (
 )
 from pagerduty_plugin import event, routing
 from pagerduty_plugin.change import Change
-from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE, PROVIDER
+from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import is_key_unknown
 from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide, enrich
@@ -56,24 +52,17 @@ _SIMILAR_KEYS: Final = (
 )
 
 
-class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[InstallationSettings]):
+class Trigger(routing.ServiceAction[TriggerSettings]):
     """Sends an alert to PagerDuty services as trigger, acknowledge or resolve."""
 
     name = "pagerduty.trigger"
     label = "Send a notification to PagerDuty"
-    provider = PROVIDER
     settings = TriggerSettings
     capabilities = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
 
     def __init__(self, client: Client | None = None, hooks: Hooks | None = None) -> None:
         self._client = client or Client()
         self._hooks = hooks or NoHooks()
-
-    def check(
-        self, settings: TriggerSettings, installation: Installation[InstallationSettings]
-    ) -> Sequence[Fault]:
-        """Reject unknown services, and a rule whose services were all removed."""
-        return list(routing.faults(settings.services, installation))
 
     def describe(
         self, settings: TriggerSettings, installation: Installation[InstallationSettings] | None
@@ -121,10 +110,7 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
         if decided.suppression:
             return (decided.suppression,)
         if not decided.services:
-            reason = routing.all_removed(settings.services, installation)
-            return (
-                Suppression(self.name, installation.name, reason, rules=rules, notes=decided.notes),
-            )
+            return self._suppressed(settings, installation, rules, decided.notes)
         notes = (*notes, *text.notes, *decided.notes)
         key, content = "", None
         deliveries = []
@@ -278,19 +264,6 @@ class Trigger(Action[TriggerSettings, InstallationSettings], DurableAction[Insta
     def settings_for(self, destination: Destination) -> TriggerSettings:
         """Return the settings that page one service with the alert's own texts."""
         return TriggerSettings(services=(destination.id,))
-
-    def limits(
-        self,
-        delivery: Delivery,
-        installation: Installation[InstallationSettings],
-        handle: Handle | None = None,
-    ) -> Sequence[Limit]:
-        """Return the rate limit of the integration key that is used.
-
-        Raises:
-            SecretUnavailableError: that key cannot be read.
-        """
-        return routing.limits(installation.settings, delivery.ref.destination, handle)
 
     def preview(
         self,

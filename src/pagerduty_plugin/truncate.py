@@ -56,9 +56,7 @@ def truncate_event(
     a note; drop all details. Texts and lists around the details are cut only if the event is too
     large without any details. Summary and severity never change.
 
-    Args:
-        message: the members of a trigger's body.
-        limit: the largest size in bytes of UTF-8; at least 32,000.
+    The limit is in bytes of UTF-8, and at least 32,000.
     """
     fitted: dict[str, Any] = dict(message)
     if size(fitted) <= limit:
@@ -203,16 +201,13 @@ def _cut_around(message: dict[str, Any], limit: int, cuts: list[Repair]) -> dict
 def _cut_fields(message: dict[str, Any], cuts: list[Repair]) -> dict[str, Any]:
     """Cut the texts without a limit of their own; drop a long address, useless when cut."""
     payload = dict(message["payload"])
-    for name in ("source", "component", "group", "class"):
-        length = size(payload.get(name, ""))
-        if length > LONGEST_FIELD:
-            payload[name] = _shorten_text(payload[name], LONGEST_FIELD)
-            cuts.append(Repair(name, f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
     fitted = {**message, "payload": payload}
-    length = size(message.get("client", ""))
-    if length > LONGEST_FIELD:
-        fitted["client"] = _shorten_text(message["client"], LONGEST_FIELD)
-        cuts.append(Repair("client", f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
+    fields = [(payload, name) for name in ("source", "component", "group", "class")]
+    for members, name in (*fields, (fitted, "client")):
+        length = size(members.get(name, ""))
+        if length > LONGEST_FIELD:
+            members[name] = _shorten_text(members[name], LONGEST_FIELD)
+            cuts.append(Repair(name, f"{length:,} bytes; cut to {LONGEST_FIELD:,}"))
     length = size(message.get("client_url", ""))
     if length > LONGEST_FIELD:
         del fitted["client_url"]

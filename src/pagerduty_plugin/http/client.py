@@ -87,13 +87,8 @@ class Client:
     ) -> Outcome:
         """Post an event once, and return the outcome; never raises.
 
-        Args:
-            url: the address.
-            event: the body, with the routing key.
-            routing_key: the key in it, which is masked in the reply.
-            network: proxy, TLS and timeouts.
-            now: the start of the attempt, for a Retry-After with a date.
-            idempotent: whether sending the event twice is harmless.
+        The routing key is masked in the reply. An event is idempotent if sending it twice is
+        harmless. The start of the attempt is needed for a Retry-After with a date.
         """
         reply = self.post(
             url, encode(event), secrets=[routing_key], network=network, idempotent=idempotent

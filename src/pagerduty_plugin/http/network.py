@@ -26,11 +26,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class NetworkSettingError(Exception):
-    """A network setting cannot be used now.
-
-    Attributes:
-        fault: the setting and the reason, without secrets.
-    """
+    """A network setting cannot be used now; the fault contains no secrets."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"{fault.below('network')}")
@@ -43,7 +39,6 @@ class NetworkEnvironment:
 
     Attributes:
         proxies: for each scheme, the variable that names a proxy, and its value.
-        no_proxy: hosts, domains and networks that are reached without a proxy.
         bundle: the variable for certificates that replace the built-in ones, and its value;
             None if it is not set.
         more: variables and values for certificates beside the built-in ones.

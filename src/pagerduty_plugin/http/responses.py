@@ -1,4 +1,4 @@
-"""The outcome of an attempt: PagerDuty's reply, or why there was none.
+"""The outcome of an attempt: from PagerDuty's reply, or from the reason of its absence.
 
 Source: PagerDuty's guide "Events API v2 Overview".
 """
@@ -81,13 +81,7 @@ class Reply:
 
 @attrs.frozen
 class NoReply:
-    """No HTTP reply was received.
-
-    Attributes:
-        kind: unreachable or misconfigured.
-        reason: in words, without secrets.
-        sent: whether the event may have been sent before.
-    """
+    """No HTTP reply was received, though the event may have been sent."""
 
     kind: OutcomeKind
     reason: str
@@ -102,11 +96,8 @@ def one_line(text: str) -> str:
 def classify(reply: Reply | NoReply, now: dt.datetime, *, idempotent: bool = True) -> Outcome:
     """Return the outcome of an attempt.
 
-    Args:
-        reply: the reply, or the reason for its absence.
-        now: the time, for a Retry-After with a date.
-        idempotent: whether sending the event twice is harmless. If not, an event that may have
-            arrived is *uncertain*.
+    If sending the event twice is not harmless, an event that may have arrived is *uncertain*. The
+    time is needed for a Retry-After with a date.
     """
     outcome = _classify(reply, now)
     if idempotent or not outcome.kind.may_have_arrived or outcome.delivered:
@@ -239,11 +230,8 @@ def no_reply(error: Exception, handled: BaseException | None, network: NetworkSe
 
     Neither the text of an exception, which may contain an address, nor its class is shown.
 
-    Args:
-        error: the exception of the attempt.
-        handled: the exception that the caller was handling before: Python chains it to every
-            exception raised meanwhile, but it says nothing about this attempt.
-        network: the settings of the attempt.
+    The exception that the caller handled before the attempt is left out: Python chains it to every
+    exception raised meanwhile.
     """
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 

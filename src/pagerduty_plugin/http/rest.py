@@ -60,11 +60,7 @@ _HOST: Final = re.compile(r"(?P<subdomain>[a-z0-9-]+)(?P<eu>\.eu)?\.pagerduty\.c
 
 
 class RestError(Exception):
-    """A call failed; the message contains no secrets.
-
-    Attributes:
-        status: the HTTP status; 0 without a response.
-    """
+    """A call failed; the message contains no secrets. The status is 0 without a response."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
@@ -100,12 +96,7 @@ class RestApi:
     A call that is rejected for the rate limit is repeated once, after the pause that PagerDuty
     asks for, unless that is longer than `LONGEST_WAIT`.
 
-    Args:
-        base_url: of the REST API.
-        authorization: the header of that name.
-        network: proxy, TLS and timeouts.
-        environment: as for `Client`.
-        sleep: called with the seconds to wait.
+    `authorization` is the header of that name; `sleep` is called with the seconds to wait.
     """
 
     def __init__(
@@ -135,10 +126,7 @@ class RestApi:
         self._adapter.close()
 
     def services(self, query: str = "") -> Iterator[Service]:
-        """Yield services with their integrations, page by page.
-
-        Args:
-            query: a part of their names; empty for all.
+        """Yield services whose name contains `query`, with their integrations, page by page.
 
         Raises:
             RestError: a call failed, or there are more than `MOST_SERVICES`.

@@ -39,8 +39,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 class ServiceDiscovery(Discovery[DiscoverySettings, InstallationSettings]):
     """Lists an account's services, and connects the chosen ones.
 
-    Args:
-        sleep: called with the seconds to wait at PagerDuty's rate limit.
+    `sleep` is called with the seconds to wait at PagerDuty's rate limit.
     """
 
     provider = PROVIDER

@@ -21,12 +21,9 @@ from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, Ser
 
 @attrs.frozen
 class GrantedService:
-    """A service that PagerDuty granted access to.
+    """A service that PagerDuty granted access to: name, id (empty if unknown), and literal keys.
 
-    Attributes:
-        name: at PagerDuty.
-        id: at PagerDuty; empty if unknown.
-        keys: as literal secrets; the preferred one first.
+    The preferred key comes first.
     """
 
     name: str
@@ -87,13 +84,8 @@ def merge(
 ) -> Connected[InstallationSettings]:
     """Return a new installation with the granted services, or the account's own, extended.
 
-    Reads the secrets of the given installations, to recognise their keys.
-
-    Args:
-        granted: at least one service.
-        template: the settings of a new installation, without services.
-        installations: all that the host has.
-        name: of a new installation.
+    Reads the secrets of the given installations, to recognise their keys. A new installation has
+    the given name and the settings of the template.
     """
     installations = tuple(installations)
     existing = _find(installations, template, granted)
