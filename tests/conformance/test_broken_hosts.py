@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
@@ -9,7 +10,6 @@ import pytest
 
 from hostspec import Alert, Answer, SendContext
 from hostspec.inprocess import Host
-from hostspec.inprocess.sending import Sender
 from hostspec.plugins import Plugins, PluginsError, Rule, load, survey
 from hostspec.plugins.isolation import IsolatedHooks, ask, implementations
 from hostspec.testing import HOST_CHECKS, ConformanceError, HostCase, HostConfig, HostRefusedError
@@ -165,14 +165,15 @@ class Forgetful(Sound):
 
 
 class Handleless(Sound):
-    def host(self, plugins, rules):
-        class WithoutHandles(Sender):
-            def context(self, delivery):
-                return SendContext()
+    def load(self, enabled):
+        plugins = super().load(enabled)
+        for action in plugins.actions.values():
+            action.send = functools.partial(send_without_handle, action.send)
+        return plugins
 
-        host = Host(plugins, rules)
-        host._sender = WithoutHandles(*attrs.astuple(host._sender, recurse=False))
-        return host
+
+def send_without_handle(send, delivery, installation, _):
+    return send(delivery, installation, SendContext())
 
 
 class Honest(Forgetful):

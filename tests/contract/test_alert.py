@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Alert, Fault, FaultyAlertError, Identity, Image, Link, Repair, Severity, Status
-from hostspec.alert.fields import _cut_depths
+from hostspec.alert import parse_json
 from hostspec.text import is_blank
 
 UTC = dt.UTC
@@ -642,10 +642,13 @@ def test_deeply_nested_alert_is_accepted(opening: str) -> None:
 
 
 def test_cutting_depths_keeps_shallow_values() -> None:
-    for text in (json.dumps(WHOLE), '{"a": "}][{\\"", "b": [1, {}]}', "[]", '"[', "]"):
-        assert _cut_depths(text) == text
     deep = "[" * 200 + "1" + "]" * 200
-    assert _cut_depths(f"[{deep}, 2]") == "[" * 127 + "null" + "]" * 126 + ", 2]"
+    for text in (json.dumps(WHOLE), '{"a": "}][{\\"", "b": [1, {}]}', "[]", '"["'):
+        cut = "[" * 126 + "null" + "]" * 126
+        assert parse_json(f"[{text}, {deep}, 2]") == json.loads(f"[{text}, {cut}, 2]")
+    for text in ('"[', "]]"):
+        with pytest.raises(json.JSONDecodeError):
+            parse_json(f"[{deep}, 2{text}")
 
 
 @pytest.mark.parametrize("digits", [640, 641, 5000])
