@@ -1,4 +1,4 @@
-"""Starts a real Prometheus Alertmanager, and tells it about alerts."""
+"""Starts a real Prometheus Alertmanager, and sends it alerts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FETCHED = Path(__file__).parents[2] / ".venv/debian/usr"
-# Debian's Alertmanager reads its templates from /usr/share, whatever it is told. Where it is only
+# Debian's Alertmanager always reads its templates from /usr/share. Where it is only
 # unpacked, it runs in a mount namespace of its own in which its share is the system's.
 IN_ITS_OWN_TREE = (
     *("unshare", "--map-root-user", "--mount"),
@@ -43,7 +43,7 @@ def command() -> list[str]:
 
 @contextmanager
 def running(configuration: str, folder: Path) -> Iterator[str]:
-    """Run an Alertmanager with a configuration until the block is left; give its URL."""
+    """Run an Alertmanager with a configuration in this block; yield its URL."""
     program = command()
     file = folder / "alertmanager.yml"
     file.write_text(configuration, encoding="utf-8")
@@ -75,7 +75,7 @@ def running(configuration: str, folder: Path) -> Iterator[str]:
 
 
 def tell(alertmanager: str, *, fires: bool, **labels: str) -> None:
-    """Tell Alertmanager that an alert fires, or that it did."""
+    """Post an alert to Alertmanager: firing, or resolved."""
     alert = {
         "labels": {"alertname": "DiskFull", "instance": "db-1", **labels},
         "annotations": {"summary": "Disk full on db-1"},

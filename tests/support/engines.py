@@ -1,4 +1,4 @@
-"""An engine with the pager that records, in a world whose clock a test sets."""
+"""An engine with a recording pager, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hostspec.plugins import Plugins, Rule
 START = 1_795_000_000.0
 
 EITHER = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
-"""Lets tests run on databases of both kinds."""
+"""Runs a test on both SQLite and PostgreSQL."""
 
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
@@ -66,7 +66,7 @@ class Observer:
 
 
 class Process(Protocol):
-    """The parts of a process that dies or is late."""
+    """The parts of a process that dies, or continues too late."""
 
     database: Database
     clock: Clock
@@ -184,7 +184,7 @@ def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> 
 
 
 def deliver(plan: Callable[[Delivery], object]) -> Callable[[Delivery], Outcome]:
-    """Make a behaviour of `send` that does something, and delivers."""
+    """Return a behaviour of `send` that calls a function, and delivers."""
 
     def send(delivery: Delivery) -> Outcome:
         plan(delivery)

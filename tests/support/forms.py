@@ -1,4 +1,4 @@
-"""Reads a page with a form, as a browser does."""
+"""Parses a page with a form, as a browser does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 
 @attrs.define
 class Form(HTMLParser):
-    """A page with a form, as a browser reads it."""
+    """The form of a page: its action, its fields, and their values."""
 
     title: str = ""
     action: str = ""
@@ -23,7 +23,7 @@ class Form(HTMLParser):
 
     @classmethod
     def of(cls, page: str) -> Form:
-        """Read a page."""
+        """Parse a page."""
         form = cls()
         form.feed(page)
         form.close()

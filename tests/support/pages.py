@@ -1,4 +1,4 @@
-"""Runs the blocks of a page of the documentation, and gives it a chat to speak to."""
+"""Runs the blocks of a page of the documentation, with a chat server for its examples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _EXIT = "--exit--"
 
 
 class ChatRoom(http.server.ThreadingHTTPServer):
-    """A chat that answers ``ok``, and keeps what was posted."""
+    """A chat server that answers ``ok``, and records the posts."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _ChatHandler)
@@ -77,15 +77,15 @@ class Page:
 
     - ``python`` runs in the page's namespace, unless its first line is a comment with a file's
       name: then it becomes that file, which later blocks import or run.
-    - ``text`` right after it is what it prints.
+    - ``text`` right after it is its output.
     - ``toml`` is ``alerthost.toml``, unless its first line names another file.
     - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
     - ``yaml`` is a file, which its first line names.
-    - ``ini`` is a unit of systemd, and ``dockerfile`` a container file: what they run is there.
+    - ``ini`` is a unit of systemd, and ``dockerfile`` a container file, whose programs exist.
     - ``console`` holds commands, each after ``$``, and their output. Lines of the standard
-      error stand where they make the page clear: on a screen their place is not fixed.
+      error are where they make the page clear: on a screen their place is not fixed.
 
-    In what is printed, ``...`` stands for anything.
+    ``...`` in an output is any text.
     """
 
     folder: Path
@@ -96,7 +96,7 @@ class Page:
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
     def run(self, path: Path) -> int:
-        """Run a page; give the number of its blocks."""
+        """Run a page; return the number of its blocks."""
         examples = list(Document.parse(str(path), self._regions).examples())
         for example in examples:
             example.evaluate()
@@ -121,7 +121,7 @@ class Page:
                 yield region
 
     def _here(self, text: str) -> str:
-        """Put this folder and the fake's port where a page names its own."""
+        """Replace the folder and the port of a page by those of the test."""
         text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
         return text.replace(ADDRESS, self.address)
 
@@ -139,7 +139,7 @@ class Page:
         self.printed = self.capsys.readouterr().out
 
     def _text(self, example: Example) -> str | None:
-        if self.printed is None:  # an illustration: what it shows is tested by itself
+        if self.printed is None:  # an illustration, whose content is tested elsewhere
             return None
         printed, self.printed = self.printed, None
         return _difference(example.parsed, printed)
@@ -217,7 +217,7 @@ class Page:
         return None
 
     def _command(self, command: str) -> str:
-        """Return the command to run: an installation is checked, or done on the side."""
+        """Return the command to run; ``pip install`` is checked, or replaced."""
         match shlex.split(command, comments=True):
             case ["make", target]:
                 _check_target(target)
@@ -236,13 +236,13 @@ class Page:
         return self._here(command)
 
     def _install(self) -> None:
-        """Build the folder's wheel, and unpack it where Python looks."""
+        """Build the wheel of the folder, and unpack it on Python's path."""
         files = [path for path in sorted(self.folder.iterdir()) if path.suffix in {".py", ".toml"}]
         wheel = _wheel(tuple((path.name, path.read_text(encoding="utf-8")) for path in files))
         zipfile.ZipFile(io.BytesIO(wheel)).extractall(self.folder / "site")
 
     def _start_alerthost(self) -> str:
-        """Start the command on a free port; give a command that prints what it logged."""
+        """Start the command on a free port; return a command that prints its log."""
         file = self.folder / "alerthost.toml"
         text = file.read_text(encoding="utf-8")
         assert LISTEN in text
@@ -258,7 +258,7 @@ class Page:
         return f"echo {shlex.quote(first)}"
 
     def _start_fake(self) -> str:
-        """Start the command on a free port; give a command that prints what it printed."""
+        """Start the command on a free port; return a command that prints its output."""
         process = subprocess.Popen(
             ["fake-pagerduty", "--port", "0"], stdout=subprocess.PIPE, text=True
         )
@@ -304,9 +304,9 @@ def _without_errors(wanted: str, got: str, errors: str) -> tuple[str, str]:
 
 
 def _difference(wanted: str, got: str) -> str | None:
-    """Compare what a page shows with what was printed; None where they agree."""
+    """Compare the output of a page with the printed one; return None if they agree."""
     wanted, got = _comparable(wanted), _comparable(got)
-    after = "\n" if wanted.endswith("\n...\n") else ""  # for which nothing may stand as well
+    after = "\n" if wanted.endswith("\n...\n") else ""  # which may be empty, too
     if _CHECKER.check_output(wanted, got + after, doctest.ELLIPSIS):
         return None
     return f"the page shows\n{wanted}\nprinted was\n{got}"
@@ -328,7 +328,7 @@ def _load_configuration(path: Path) -> None:
 
 
 def _check_arguments(program: str, arguments: list[str]) -> None:
-    """Check that a program is alerthost, and takes these arguments."""
+    """Check that a program is alerthost, and accepts these arguments."""
     assert program == "alerthost"
     ran = CliRunner().invoke(main, [*arguments, "--help"])
     assert ran.exit_code == 0, ran.output
@@ -340,7 +340,7 @@ def _check_target(target: str) -> None:
 
 
 def _check_requirements(requirements: list[str]) -> None:
-    """Check that what pip is told to install is a folder of ours, with such an extra."""
+    """Check that the argument of pip is a folder of this project that has the extra."""
     assert requirements
     for requirement in requirements:
         folder, _, extra = requirement.rstrip("]").partition("[")

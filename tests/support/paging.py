@@ -1,4 +1,4 @@
-"""An engine at the strict fake PagerDuty, in a world whose clock a test sets."""
+"""An engine with the strict fake PagerDuty, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Paging:
         self.engine = self.connect(KEY)
 
     def connect(self, *keys: str, **account: Any) -> Engine:
-        """Make an engine as after a reload: with these keys, and with these settings."""
+        """Return an engine as after a reload, with these keys and settings."""
         plugins = load(["pagerduty"])
         service = {"name": "checkout", "integration_key": list(keys)}
         other = {"name": "other", "integration_key": "env:PD_OTHER"}
@@ -79,12 +79,12 @@ class Paging:
 
     @property
     def taken(self) -> Sequence[Request]:
-        """What PagerDuty took."""
+        """The events that PagerDuty accepted."""
         return [each for each in self.fake.requests if each.status == 202]
 
     @property
     def reported(self) -> list[str]:
-        """The events that PagerDuty got, and their keys."""
+        """The events that PagerDuty received, and their keys."""
         return [_told(each.json()) for each in self.taken]
 
 

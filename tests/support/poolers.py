@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a PostgreSQL server, where it can be had."""
+"""PgBouncer in transaction mode in front of a PostgreSQL server, if it is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FETCHED = Path(__file__).parents[2] / ".venv/debian/usr"
 
 
 def program() -> str:
-    """Find PgBouncer on the path, or where tests/fetch-debian.sh puts it."""
+    """Find PgBouncer on the path, or in the folder of tests/fetch-debian.sh."""
     found = shutil.which("pgbouncer") or shutil.which(str(FETCHED / "sbin/pgbouncer"))
     if found is None:
         pytest.skip("PgBouncer is not here; tests/fetch-debian.sh gets it where apt is")
@@ -28,7 +28,7 @@ def program() -> str:
 
 @contextlib.contextmanager
 def pooler(server: str, folder: Path) -> Iterator[str]:
-    """Run PgBouncer before a server; give the URL of the same database behind it."""
+    """Run PgBouncer in front of a server; yield the URL of the same database through it."""
     found = program()
     with psycopg.connect(server) as connection:
         name, host, user = connection.info.dbname, connection.info.host, connection.info.user

@@ -1,4 +1,4 @@
-"""Says how far a long test has come, to a person who runs pytest with ``--capture=no``."""
+"""Prints the progress of a long test under pytest's ``--capture=no``."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ from hostspec.inprocess import Host
 from hostspec.plugins import Plugins, Rule, load
 
 IDEMPOTENT = Capabilities(acknowledge=True, resolve=True, idempotent=True, coalesce=True)
-"""Like a pager: said again, it comes to the same."""
+"""Like a pager: a repeat has the same effect."""
 
 UPDATING = Capabilities(acknowledge=True, resolve=True, update=True)
-"""Like a ticket: said again, it would open another."""
+"""Like a ticket system: a repeat would open another ticket."""
 
 SILENT = Capabilities()
-"""Like an e-mail: sent, and that is all."""
+"""Like an e-mail: it has no follow-up."""
 
 _OPERATIONS = {
     Status.FIRING: Operation.TRIGGER,
@@ -50,18 +50,18 @@ _OPERATIONS = {
 
 @attrs.frozen
 class AccountSettings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @attrs.frozen
 class PageSettings:
-    """Whom a rule pages."""
+    """The teams that a rule pages."""
 
     teams: tuple[str, ...] = ("all",)
 
 
 class Pager(Provider[AccountSettings]):
-    """The provider."""
+    """A provider without a service."""
 
     name = "pager"
     label = "Pager"
@@ -86,7 +86,7 @@ def of_key(alert: Alert) -> str:
 
 
 class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]):
-    """The action; `outcomes` and `behaviour` set its outcomes."""
+    """An action that records attempts; `outcomes` and `behaviour` set its results."""
 
     name = "pager.page"
     label = "Page a team"
@@ -165,12 +165,12 @@ class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]
 
     @property
     def operations(self) -> list[str]:
-        """A sent delivery, in short."""
+        """The operations that were sent."""
         return [str(sent.operation) for sent in self.sent]
 
 
 class PagerPlugin:
-    """A plugin of the program's own, made of the two."""
+    """A plugin that offers the provider and these actions."""
 
     def __init__(self, *actions: AnyAction) -> None:
         self.actions = actions
@@ -185,7 +185,7 @@ class PagerPlugin:
 
 
 def plugins_of(action: AnyAction, **own: object) -> Plugins:
-    """Load a host's plugins: the pager with this action, and others of the program."""
+    """Load the pager with this action, and other plugins of the program."""
     return load([], own={"pager": PagerPlugin(action), **own})
 
 
@@ -196,12 +196,12 @@ def rule_of(
     account: str = "acme",
     **settings: object,
 ) -> Rule:
-    """Make a rule that pages."""
+    """Return a rule that pages."""
     installation = plugins.installation("pager", account, {})
     return Rule(name, [plugins.rule_action("pager.page", installation, settings)], matches)
 
 
 def host_of(action: AnyAction, **own: object) -> Host:
-    """Make a host with one rule that matches everything."""
+    """Return a host with one rule that matches every alert."""
     plugins = plugins_of(action, **own)
     return Host(plugins, [rule_of(plugins)])

@@ -1,4 +1,4 @@
-"""A plugin whose action fails for some alerts and takes notes for others."""
+"""A plugin whose action fails for some alerts and records others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Rough(Provider[Nothing]):
 
 
 class Broken(Demo):
-    """A demonstration that is only offered."""
+    """A demo that is offered and never runs."""
 
     __enter__ = __exit__ = introduction = configuration = alerts = table = next_steps = None
 
@@ -52,7 +52,7 @@ class Shout(Action[Nothing, Nothing]):
 
     def plan(self, alert, settings, installation, *, rule=""):
         if alert.key == "unplannable":
-            raise RuntimeError("what the exception says is nobody's business")
+            raise RuntimeError("the message of an exception is not shown")
         if alert.key == "suppressed":
             return [
                 Suppression(

@@ -1,4 +1,4 @@
-"""Runs ``alerthost run``, as a process or in this one, and speaks HTTP to it."""
+"""Runs ``alerthost run``, as a process or in this one, and sends it HTTP requests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ LISTENING = re.compile(r"listening on (http://\S+?),? ")
 
 
 Start = Callable[..., Server]
-"""Runs in this process what the configuration says, with some changes; see the fixture."""
+"""Runs a configuration in this process, with changes; see the fixture."""
 
 
 @attrs.frozen
 class Reply:
-    """An answer.
+    """An HTTP response.
 
     Attributes:
         status: its number.
@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """What it says."""
+        """The parsed body."""
         return json.loads(self.body)
 
 
@@ -59,7 +59,7 @@ def ask(
     body: bytes | str | Iterator[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Ask once, on a connection of its own."""
+    """Send a request on a connection of its own."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=60)
     try:
@@ -82,7 +82,7 @@ def connected(url: str, sent: bytes = b"") -> Iterator[socket.socket]:
 
 
 def answer(client: socket.socket) -> bytes:
-    """Return all that is answered until the connection is closed."""
+    """Return all bytes of the response until the connection is closed."""
     found = b""
     with contextlib.suppress(ConnectionResetError):
         while more := client.recv(65536):
@@ -122,7 +122,7 @@ def measured_when(url: str, holds: Callable[[Measured], bool]) -> Measured:
 
 
 class Process:
-    """A process that runs; what it logs is read as it comes."""
+    """A running process, whose log is read continuously."""
 
     def __init__(self, workspace: Workspace, *arguments: str, **env: str | None) -> None:
         workspace.migrate()
@@ -150,11 +150,11 @@ class Process:
 
     @property
     def log(self) -> str:
-        """All that it said so far."""
+        """The log so far."""
         return "\n".join(self.lines)
 
     def wait_for(self, text: str) -> str:
-        """Wait for a line with a text, after all that were waited for; give the line."""
+        """Wait for the next line with a text; return it."""
 
         def found() -> bool:
             return self._ended or any(text in line for line in self.lines[self._read :])
@@ -168,17 +168,17 @@ class Process:
         raise AssertionError(f"it ended without saying {text!r}:\n{self.log}")
 
     def listens(self) -> str:
-        """Wait until it listens; give the URL."""
+        """Wait until it listens; return its URL."""
         match = LISTENING.search(self.wait_for("listening on") + " ")
         assert match
         return match[1]
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self.popen.send_signal(number)
 
     def end(self) -> int:
-        """Wait for its end; give the exit code."""
+        """Wait for its end; return the exit code."""
         try:
             code = self.popen.wait(60)
         except subprocess.TimeoutExpired:
@@ -205,7 +205,7 @@ class Process:
 
 @contextmanager
 def run(workspace: Workspace, *arguments: str, **env: str | None) -> Iterator[tuple[Process, str]]:
-    """Run it until the block is left, and it stopped; give it, and its URL."""
+    """Run it in this block, and stop it; yield it, and its URL."""
     with Process(workspace, *arguments, **env) as process:
         yield process, process.listens()
         if process.popen.poll() is None:

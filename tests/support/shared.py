@@ -1,4 +1,4 @@
-"""Makes things once in a run, for all of its processes."""
+"""Makes things once in a run of the tests, for all of its processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder of the run that one process fills while the others wait."""
+    """Return a folder that one process of the run fills while the others wait."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent

@@ -1,4 +1,4 @@
-"""Lets all databases of a process share their compiled statements, as those of one program do."""
+"""Shares compiled statements between all databases of a process, as in a program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _compiled: LRUCache[Any, Any] = LRUCache(2000)
 
 
 def share(patch: pytest.MonkeyPatch) -> None:
-    """Compile no statement again for each database: a test makes one or several.
+    """Compile each statement once, though each test makes a database or several.
 
     SQLAlchemy looks a statement up by its dialect, which each database has its own of.
     """

@@ -1,4 +1,4 @@
-"""Counts the lines of Python that a piece of work runs: unlike time, it is the same anywhere."""
+"""Counts the lines of Python that a function runs, which unlike time does not vary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def steps(work: Callable[[], object]) -> int:
-    """Return how many lines run until `work` is done."""
+    """Return the number of lines that run until `work` returns."""
     count = 0
 
     def trace(_frame: FrameType, event: str, _arg: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Makes the tables of an empty database as the first migration of it in this process made them.
+"""Makes the tables of an empty database by the statements of the first migration.
 
 That takes a tenth of the time of all migrations.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from alerthost.store import migrations
 
 migrate = migrations.upgrade
-"""Runs the migrations themselves."""
+"""Runs the real migrations."""
 
 _recorded: dict[str, list[tuple[str, Any]]] = {}
 
@@ -32,7 +32,7 @@ def make(connection: sa.Connection) -> None:
 
 
 def _record(connection: sa.Connection) -> list[tuple[str, Any]]:
-    """Migrate; give the statements that changed something."""
+    """Migrate; return the statements that changed something."""
     submissions: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""A conversation with alerthost on a terminal: waits for what it asks, and types."""
+"""A dialog with alerthost on a terminal: waits for its questions, and types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ main()
 
 
 class Conversation:
-    """One command on a terminal of its own."""
+    """A command on a terminal of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes], controller: int) -> None:
         self.process = process
@@ -37,22 +37,22 @@ class Conversation:
         self._read = 0
 
     def answer(self, question: str, text: str) -> None:
-        """Wait until something is asked, and type a line."""
+        """Wait for a question, and type a line."""
         self.wait_for(question)
         self.type(f"{text}\n")
 
     def wait_for(self, text: str) -> None:
-        """Wait until a text is shown after everything that was waited for before."""
+        """Wait for a text after all earlier ones."""
         while text not in self.seen[self._read :]:
             assert self._more(), f"{text!r} was never shown after\n{self.seen}"
         self._read = self.seen.index(text, self._read) + len(text)
 
     def type(self, text: str) -> None:
-        """Type, Ctrl-C as ``\\x03``."""
+        """Type a text; Ctrl-C is ``\\x03``."""
         os.write(self._controller, text.encode())
 
     def end(self) -> int:
-        """Wait for the end; give the exit code."""
+        """Wait for the end; return the exit code."""
         while self._more():
             pass
         return self.process.wait()
@@ -72,7 +72,7 @@ class Conversation:
 def conversation(
     workspace: Workspace, *arguments: str, env: dict[str, str | None] | None = None
 ) -> Iterator[Conversation]:
-    """Start a command on a terminal that is its controlling one."""
+    """Start a command on a terminal that controls it."""
     environment = workspace.environment({"COLUMNS": "80", "TERM": "xterm", **(env or {})})
     controller, terminal = pty.openpty()
     with subprocess.Popen(

@@ -12,7 +12,7 @@ LONGEST = 60.0
 
 
 def wait_until(true: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until something is true, and fail the test if it is not within a minute."""
+    """Wait until a condition is true; fail the test after a minute."""
     ends = time.monotonic() + LONGEST
     pause = 0.001
     while not true():

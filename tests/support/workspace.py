@@ -66,7 +66,7 @@ class Workspace:
     fake: FakePagerDuty
 
     def configure(self, *changes: tuple[str, str]) -> None:
-        """Write the configuration, with some of its text replaced."""
+        """Write the configuration, with some texts replaced."""
         text = CONFIGURATION.format(url=self.fake.url, folder=self.folder)
         for old, new in changes:
             assert old in text
@@ -74,7 +74,7 @@ class Workspace:
         (self.folder / "alerthost.toml").write_text(text, encoding="utf-8")
 
     def configure_http(self, *changes: tuple[str, str], http: str = "") -> None:
-        """Write the configuration with a free port to listen on, and more in its table."""
+        """Write the configuration with a free port to listen on, and more settings in its table."""
         self.configure(*changes)
         file = self.folder / "alerthost.toml"
         table = f'\n[http]\nlisten = "127.0.0.1:0"\n{http}\n'
@@ -86,7 +86,7 @@ class Workspace:
         (self.folder / "alerthost.key").write_text(f"{STORE_KEY}\n", encoding="utf-8")
 
     def migrate(self) -> None:
-        """Make the tables of the store, which takes a process of its own much longer."""
+        """Make the tables of the store here, which is much quicker than in a process of its own."""
         with Database("sqlite:///alerthost.db", self.folder) as database:
             database.migrate()
 
@@ -122,12 +122,12 @@ class Workspace:
         return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
 
     def environment(self, env: dict[str, str | None] | None = None) -> dict[str, str]:
-        """Return the environment of a command: the secret in it, nothing of colours."""
+        """Return the environment of a command, with the secret and without colours."""
         merged = {**os.environ, "PD_CHECKOUT": CHECKOUT, **(env or {})}
         return {name: value for name, value in merged.items() if value is not None}
 
     def bodies(self) -> list[dict[str, Any]]:
-        """Return what reached the wire; the fake logs a request before its body has arrived."""
+        """Return the received events; the fake logs a request before its body has arrived."""
         count = len(self.fake.requests)
         self.fake.wait_for(lambda fake: all(each.body for each in fake.requests[:count]))
         return [each.json() for each in self.fake.requests[:count]]
@@ -146,7 +146,7 @@ def _unchanged_logging() -> Iterator[None]:
 
 
 def line(key: str = "db-1/disk", **fields: object) -> str:
-    """Return an alert as the rule of the configuration likes it, as one JSON line."""
+    """Return an alert that matches the rule of the configuration, as one JSON line."""
     statement = {
         "key": key,
         "summary": "Disk full on db-1",
