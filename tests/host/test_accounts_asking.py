@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from alerthost.cli import prompts
-from alerthost.cli.connect import SettingOptions, pick
+from alerthost.cli.connect import pick
 from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigurationError
@@ -46,6 +46,11 @@ class Everything:
     limits: tuple[int, ...] = setting("Limits", default=())
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "can_ask", lambda: True)
+
+
 @attrs.frozen(kw_only=True)
 class Odd:
     odd: Mapping[str, str] = setting("Odd")
@@ -62,7 +67,7 @@ def faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
 def ask(kind: type, *answers: str) -> tuple[dict[str, Any], str]:
     """Ask, with answers that are typed in advance; give also what was shown."""
     with CliRunner().isolation(input="".join(f"{each}\n" for each in answers)) as (_, err, _):
-        raw = prompts.ask(kind, {}, lambda raw: faults(kind, raw), Screen())
+        raw = prompts.complete(kind, {}, lambda raw: faults(kind, raw), Screen())
         return raw, err.getvalue().decode()
 
 
@@ -86,15 +91,9 @@ def test_everything_is_asked_by_its_kind_and_again_where_it_is_wrong() -> None:
     assert structure(Everything, raw).place == IncidentRef(street="High")
 
 
-def test_what_cannot_be_asked_is_told() -> None:
-    with pytest.raises(SettingsError, match="odd: missing; it is required"):
-        ask(Odd)
-
-
-def test_what_nobody_can_be_asked_refuses_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompts, "can_ask", lambda: True)
+def test_a_required_setting_that_cannot_be_asked_for_is_an_error() -> None:
     with pytest.raises(ConfigurationError, match="odd: missing; it is required"):
-        SettingOptions(None, ()).complete(Odd, lambda raw: faults(Odd, raw), Screen())
+        ask(Odd)
 
 
 def test_who_types_no_more_gives_up() -> None:

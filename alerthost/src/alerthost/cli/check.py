@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 
 import click
 
-from alerthost.cli.options import example, with_config
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen, columns, counted
 from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
@@ -59,7 +59,7 @@ _PROBE_LIMITS: Final = (
 )
 
 
-@click.command(short_help="Check the configuration.")
+@command("Check the configuration.", example="alerthost check --online")
 @with_config
 @click.option("--online", is_flag=True, help="Also probe each service, without notifying anyone.")
 @click.option(
@@ -70,7 +70,6 @@ _PROBE_LIMITS: Final = (
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show the severities that are sent.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@example("alerthost check --online")
 def check(
     path: Path, *, online: bool, alerts: BinaryIO | None, verbose: bool, as_json: bool
 ) -> None:
@@ -100,13 +99,7 @@ def exit_code(found: dict[str, Any]) -> int:
 def examine(
     path: Path, *, online: bool = False, alerts: Iterable[ParsedAlert] | None = None
 ) -> dict[str, Any]:
-    """Check a configuration, and return the findings as JSON.
-
-    Args:
-        path: of the file.
-        online: also probe each service.
-        alerts: compared with the rules; None for the recent ones in the store.
-    """
+    """Check a configuration, and return the findings as JSON; see `check`."""
     try:
         source = ConfigFile.read(path)
         loaded = configuration.load(source, ready=True)
@@ -216,11 +209,7 @@ def _summary(found: dict[str, Any]) -> str:
 def _store_notes(
     source: ConfigFile, loaded: Configuration, given: Sequence[ParsedAlert] | None
 ) -> Sequence[str]:
-    """Return notes on open incidents that cannot be closed, and on rules that match no alert.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+    """Return notes on open incidents that cannot be closed, and on rules that match no alert."""
     with open_engine(source, loaded) as engine:
         cut_off = cut_off_notes(engine.admin, loaded)
         if given is None:
@@ -294,11 +283,7 @@ def _description(use: RuleAction) -> str:
 
 
 def _destinations(loaded: Configuration, source: ConfigFile) -> _Destinations:
-    """Return the services of each installation, by its name.
-
-    Raises:
-        ConfigurationError: a provider failed to list them.
-    """
+    """Return the services of each installation, by its name."""
     found: dict[str, Sequence[Destination]] = {}
     faults = []
     declared = len(source.document.get("installations", ()))

@@ -11,7 +11,7 @@ import click
 
 from alerthost.cli import prompts
 from alerthost.cli.installations import service_names
-from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, open_accounts
@@ -36,49 +36,16 @@ DEFAULT_PORT: Final = 9096
 _Way = TypeVar("_Way", InstallFlow[Any, Any], Discovery[Any, Any])
 
 
-@attrs.frozen
-class SettingOptions:
-    """The options that give settings."""
-
-    file: BinaryIO | None
-    settings: tuple[str, ...]
-    services: tuple[str, ...] = ()
-
-    def complete(self, kind: type, validate: prompts.Validate, screen: Screen) -> dict[str, Any]:
-        """Collect the settings, and ask for missing ones at a terminal.
-
-        Raises:
-            ConfigurationError: settings are wrong, or missing without a terminal.
-        """
-        raw, unreadable = cli_settings.read(kind, self.file, self.settings, self.services)
-        faults = validate(raw)
-        wrong = [fault for fault in faults if _top(fault) in raw or not fault.path]
-        if unreadable:  # settings that seem to be missing may be there
-            raise ConfigurationError([*unreadable, *wrong])
-        if wrong or not prompts.can_ask():
-            if len(faults) > len(wrong):
-                faults = [*faults, Fault("", _HOW_TO_ADD)]
-            if faults:
-                raise ConfigurationError(faults)
-        if not faults:
-            return raw
-        try:
-            return prompts.ask(kind, raw, validate, screen)
-        except SettingsError as error:
-            raise ConfigurationError(error.faults) from None
-
-
 _HOW_TO_ADD: Final = (
     "add missing settings with --set NAME=VALUE, --service NAME=REFERENCE or "
     "--settings FILE, or run the command at a terminal to be asked"
 )
 
 
-def _top(fault: Fault) -> str:
-    return fault.path.partition(".")[0].partition("[")[0]
-
-
-@click.command(short_help="Connect an account.")
+@command(
+    "Connect an account.",
+    example="alerthost connect pagerduty acme --service checkout=env:PD_CHECKOUT",
+)
 @with_config
 @click.option(
     "--settings",
@@ -112,8 +79,6 @@ def _top(fault: Fault) -> str:
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening it.")
 @click.argument("provider")
 @click.argument("name", required=False)
-@report_errors
-@example("alerthost connect pagerduty acme --service checkout=env:PD_CHECKOUT")
 def connect(  # noqa: PLR0913 -- one argument for each option
     path: Path,
     *,
@@ -142,7 +107,7 @@ def connect(  # noqa: PLR0913 -- one argument for each option
     if everything and services:
         refuse("--all", "cannot be combined with --service")
     settings = (*settings, f"app_id={app_id}") if app_id else settings
-    options = SettingOptions(file, settings, () if discover else services)
+    options = (file, settings, () if discover else services)
     with open_accounts(path) as accounts:
         if name is not None and (fault := accounts.name_fault(name)):
             again = "; to connect it again, omit the name" if install_flow or discover else ""
@@ -166,11 +131,11 @@ def connect(  # noqa: PLR0913 -- one argument for each option
 
 @attrs.frozen
 class _Connecting:
-    """The ways to connect an account."""
+    """The ways to connect an account; the options are the arguments of `cli_settings.read`."""
 
     accounts: Accounts
     provider: str
-    options: SettingOptions
+    options: tuple[BinaryIO | None, Sequence[str], Sequence[str]]
     screen: Screen
     name: str | None
 
@@ -186,7 +151,7 @@ class _Connecting:
             return self.accounts.check(provider.name, name, answers)
 
         try:
-            raw = self.options.complete(provider.settings, validate, self.screen)
+            raw = self._complete(provider.settings, validate)
         except ConfigurationError as error:
             raise ConfigurationError([*nameless, *error.faults]) from None
         if nameless:
@@ -238,8 +203,16 @@ class _Connecting:
             refuse(option, f"{self.provider} has no {what}; omit the option")
         self.accounts.check_key()
         kind = offered.settings
-        raw = self.options.complete(kind, lambda answers: _faults(kind, answers), self.screen)
+        raw = self._complete(kind, lambda answers: _faults(kind, answers))
         return offered, structure(kind, raw)
+
+    def _complete(self, kind: type, validate: prompts.Validate) -> dict[str, Any]:
+        """Collect the settings of the options, and ask for missing ones at a terminal."""
+        raw, unreadable = cli_settings.read(kind, *self.options)
+        if unreadable:  # settings that seem to be missing may be there
+            wrong = prompts.wrong_ones(raw, validate(raw))
+            raise ConfigurationError([*unreadable, *wrong])
+        return prompts.complete(kind, raw, validate, self.screen, remedy=_HOW_TO_ADD)
 
     def _ask_services(self, found: Sequence[Found]) -> Sequence[Found]:
         if not prompts.can_ask():
@@ -267,11 +240,7 @@ def _faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
 
 
 def pick(found: Sequence[Found], chosen: Sequence[str]) -> Sequence[Found]:
-    """Select services by name, id or number, or ``all``.
-
-    Raises:
-        ConfigurationError: a choice is unknown or ambiguous, or there is nothing to connect.
-    """
+    """Select services by name, id or number, or ``all``."""
     if list(chosen) == ["all"]:
         usable = [each for each in found if each.state is not FoundState.UNUSABLE]
         if not usable:

@@ -85,8 +85,6 @@ def connect_in_browser(  # noqa: PLR0913 -- one argument for each option
 
     Raises:
         InstallError: the provider's callback is wrong.
-        ConfigurationError: the account conflicts with another one.
-        StoreError: the account cannot be stored.
         OSError: the port cannot be listened on.
     """
     with CallbackServer(port) as server:
@@ -130,12 +128,6 @@ class CallbackServer(http.server.ThreadingHTTPServer):
 
     A callback's address holds secrets: it is not logged, and is answered by a redirect to a page
     without a query.
-
-    Args:
-        port: to listen on; 0 for a free one.
-
-    Raises:
-        OSError: the port cannot be listened on.
     """
 
     daemon_threads = True  # browsers keep idle connections open

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from alerthost.cli.options import (
-    example,
-    report_errors,
-    with_config,
-    with_json,
-    with_most,
-    with_timeout,
-)
+from alerthost.cli.options import command, with_config, with_json, with_most, with_timeout
 from alerthost.cli.output import Screen, age, columns, counted, iso
 from alerthost.cli.session import StoreView, change_each, conclude, open_session, open_store
 from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
@@ -57,7 +50,10 @@ _WATCH_WIDTHS: Final = (6, 10, 11, 16, 20, 6)
 _COLUMNS: Final = ("id", "state", "operation", "service", "alert", "age", "details")
 
 
-@click.command(short_help="List queued, failed and recent deliveries.")
+@command(
+    "List queued, failed and recent deliveries.",
+    example="alerthost deliveries --state rejected --state dead",
+)
 @with_config
 @click.option(
     "--state",
@@ -70,8 +66,6 @@ _COLUMNS: Final = ("id", "state", "operation", "service", "alert", "age", "detai
 @with_most
 @click.option("--watch", is_flag=True, help="Keep printing changes until Ctrl-C.")
 @with_json
-@report_errors
-@example("alerthost deliveries --state rejected --state dead")
 def deliveries(
     path: Path, *, states: tuple[str, ...], most: int, watch: bool, as_json: bool
 ) -> None:
@@ -287,14 +281,12 @@ def _is_unattended(admin: Admin) -> bool:
     return bool(backlog.queued or backlog.pending) and not admin.is_worked_on()
 
 
-@click.command(short_help="Retry failed deliveries.")
+@command("Retry failed deliveries.", example="alerthost replay 12")
 @with_config
 @click.option("--all", "everything", is_flag=True, help="Retry all but the uncertain ones.")
 @click.option("--as-is", is_flag=True, help="Send again as planned, even if the problem is over.")
 @with_timeout
 @click.argument("ids", metavar="[ID]...", type=int, nargs=-1)
-@report_errors
-@example("alerthost replay 12")
 def replay(
     path: Path, *, everything: bool, as_is: bool, timeout: float, ids: tuple[int, ...]
 ) -> None:
@@ -325,11 +317,9 @@ def replay(
     conclude(tracker.tally, screen, "replay")
 
 
-@click.command(short_help="Discard queued or failed deliveries.")
+@command("Discard queued or failed deliveries.", example="alerthost discard 12")
 @with_config
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@report_errors
-@example("alerthost discard 12")
 def discard(path: Path, ids: tuple[str, ...]) -> None:
     """Discard queued and failed deliveries, without sending anything to their providers.
 

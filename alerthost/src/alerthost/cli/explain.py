@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile
@@ -25,12 +25,10 @@ SHOWN: Final = 1500
 """Characters of one text that are shown, at most; summaries are shorter."""
 
 
-@click.command(short_help="Show what would be sent, and why.")
+@command("Show what would be sent, and why.", example="alerthost explain alerts.jsonl")
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per alert.")
 @click.argument("file", type=click.File("rb"), default="-")
-@report_errors
-@example("alerthost explain alerts.jsonl")
 def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     """Show what `send` would send and why, without sending it. Needs no secret.
 

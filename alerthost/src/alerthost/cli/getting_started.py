@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import click
 
-from alerthost.cli.options import TIMEOUT, example, report_errors, with_config
+from alerthost.cli.options import TIMEOUT, command, with_config
 from alerthost.cli.output import Screen
 from alerthost.cli.send import Sender
 from alerthost.cli.session import open_session
@@ -50,11 +50,9 @@ installation = "acme"
 """
 
 
-@click.command(short_help="Write a configuration file to start from.")
+@command("Write a configuration file to start from.", example="alerthost init")
 @with_config
 @click.argument("provider", required=False)
-@report_errors
-@example("alerthost init")
 def init(path: Path, provider: str | None) -> None:
     """Write a commented configuration file to start from; never overwrites a file.
 
@@ -120,10 +118,8 @@ def _is_secret(field: attrs.Attribute[Any]) -> bool:
     return Secret in (field.type, *typing.get_args(field.type))
 
 
-@click.command(short_help="Show how it works, without an account.")
+@command("Show how it works, without an account.", example="alerthost demo")
 @click.argument("provider", required=False)
-@report_errors
-@example("alerthost demo")
 def demo(provider: str | None) -> None:
     """Show how it works, without an account: send realistic alerts to a stand-in.
 

@@ -11,15 +11,7 @@ import attrs
 import click
 
 from alerthost.cli import prompts
-from alerthost.cli.options import (
-    Command,
-    example,
-    report_errors,
-    with_config,
-    with_json,
-    with_most,
-    with_timeout,
-)
+from alerthost.cli.options import Function, command, with_config, with_json, with_most, with_timeout
 from alerthost.cli.output import Screen, age, iso, printable
 from alerthost.cli.session import (
     Session,
@@ -56,13 +48,11 @@ _SUMMARY_WIDTH: Final = 20
 """The least width of a summary."""
 
 
-@click.command(short_help="List open incidents.")
+@command("List open incidents.", example="alerthost incidents --account acme")
 @with_config
 @click.option("--account", metavar="NAME", help="List only incidents of this account.")
 @with_most
 @with_json
-@report_errors
-@example("alerthost incidents --account acme")
 def incidents(path: Path, *, account: str | None, most: int, as_json: bool) -> None:
     """List the open incidents: severity, service, age and summary.
 
@@ -163,15 +153,13 @@ def _incident_json(row: IncidentRow, view: StoreView) -> dict[str, Any]:
     }
 
 
-@click.command(short_help="Close incidents.")
+@command("Close incidents.", example="alerthost resolve 7")
 @with_config
 @click.option(
     "--here", is_flag=True, help="Only record here that they were closed at the provider."
 )
 @with_timeout
 @click.argument("ids", metavar="INCIDENT...", type=int, nargs=-1, required=True)
-@report_errors
-@example("alerthost resolve 7")
 def resolve(path: Path, *, here: bool, timeout: float, ids: tuple[int, ...]) -> None:
     """Close incidents at their provider, even if alerts still hold them open.
 
@@ -205,7 +193,7 @@ def _resolve_all(session: Session, ids: Iterable[int], timeout: float) -> None:
     session.finish(timeout)
 
 
-def with_choice(command: Command) -> Command:
+def with_choice(command: Function) -> Function:
     """Add the options that decide about open incidents; see `OpenIncidents.settle`."""
     leave = click.option("--leave", "choice", flag_value=LEAVE, help="Leave open incidents open.")
     resolve = click.option(
@@ -261,15 +249,11 @@ class OpenIncidents:
             choice: made on the command line; None to ask.
             timeout: seconds to wait for the provider.
             screen: lists the incidents, and shows the deliveries.
-            undone: the sentence about the part that is not done if one stays open.
+            undone: what is not done if one stays open.
             confirm: called before any is closed.
 
         Returns:
             `RESOLVE` or `LEAVE`; empty if no incident is open.
-
-        Raises:
-            ConfigurationError: no choice was made, and there is no terminal.
-            StoreError: the store cannot be used.
         """
         chosen = self._choose(choice) if self.list_open(screen) else ""
         confirm()

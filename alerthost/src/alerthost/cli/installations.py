@@ -11,7 +11,7 @@ import click
 
 from alerthost.cli import prompts
 from alerthost.cli.incidents import OpenIncidents, with_choice
-from alerthost.cli.options import example, report_errors, with_config, with_timeout, with_yes
+from alerthost.cli.options import command, root, with_config, with_timeout, with_yes
 from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Account, Accounts, open_accounts
@@ -26,11 +26,13 @@ _ORPHANED: Final = (
 )
 
 
-@click.group(invoke_without_command=True, short_help="List or change the connected accounts.")
+@root.group(
+    short_help="List or change the connected accounts.",
+    example="alerthost installations",
+    invoke_without_command=True,
+)
 @with_config
 @click.pass_context
-@report_errors
-@example("alerthost installations")
 def installations(context: click.Context, path: Path) -> None:
     """List the accounts in the configuration file and in the store."""
     context.obj = path
@@ -77,13 +79,15 @@ def service_names(accounts: Accounts, installation: Installation[Any]) -> str:
     return ", ".join(each.name for each in destinations) or "no services"
 
 
-@installations.command(name="set", short_help="Change settings of an account.")
+@installations.command(
+    name="set",
+    short_help="Change settings of an account.",
+    example="alerthost installations set acme rate_limit=240 network.timeout=10",
+)
 @with_yes
 @click.argument("account")
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
 @click.pass_obj
-@report_errors
-@example("alerthost installations set acme rate_limit=240 network.timeout=10")
 def set_command(path: Path, *, yes: bool, account: str, settings: tuple[str, ...]) -> None:
     """Change settings of ACCOUNT in the store: all of them, or none if one is wrong.
 
@@ -124,14 +128,12 @@ def _merged(kept: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-@click.command(short_help="Remove an account from the store.")
+@command("Remove an account from the store.", example="alerthost disconnect acme --resolve")
 @with_config
 @with_yes
 @with_choice
 @with_timeout
 @click.argument("account")
-@report_errors
-@example("alerthost disconnect acme --resolve")
 def disconnect(path: Path, *, yes: bool, choice: str | None, timeout: float, account: str) -> None:
     """Remove ACCOUNT and its keys from the store; nothing changes at the provider.
 

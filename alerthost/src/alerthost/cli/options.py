@@ -1,13 +1,13 @@
-"""What the commands share: common options, examples in the help, and the report of errors."""
+"""What the commands share: their class, which reports errors, and common options."""
 
 from __future__ import annotations
 
-import functools
 import inspect
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
 
@@ -15,11 +15,11 @@ from alerthost.cli.output import Screen
 from alerthost.config.document import ConfigurationError
 from alerthost.store.errors import StoreError
 
-Command: TypeAlias = Callable[..., None]
+Function: TypeAlias = Callable[..., None]
 
-DEFAULT_FILE = Path("alerthost.toml")
+DEFAULT_FILE: Final = Path("alerthost.toml")
 
-TIMEOUT = 120.0
+TIMEOUT: Final = 120.0
 """Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
 
 with_config = click.option(
@@ -45,32 +45,47 @@ with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 with_yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
-def example(text: str) -> Callable[[Command], Command]:
-    """Append an example to a command's help."""
+class Command(click.Command):
+    """A command with an example; configuration and store errors are printed, and exit with 2."""
 
-    def decorate(command: Command) -> Command:
-        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n\b\nExample:\n  {text}\n"
-        return command
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if example:
+            self.help = f"{inspect.cleandoc(self.help or '')}\n\n\b\nExample:\n  {example}\n"
 
-    return decorate
-
-
-def report_errors(command: Command) -> Command:
-    """Print configuration and store errors on one line each, and exit with 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
         try:
-            command(*args, **kwargs)
-        except ConfigurationError as error:
-            errors = [str(fault) for fault in error.faults]
-        except StoreError as error:
-            errors = [str(error)]
-        else:
-            return
-        screen = Screen()
-        for text in errors:
-            screen.print_error(text)
-        sys.exit(2)
+            return super().invoke(ctx)
+        except (ConfigurationError, StoreError) as error:
+            screen = Screen()
+            for text in messages_of(error):
+                screen.print_error(text)
+            sys.exit(2)
 
-    return wrapped
+
+def messages_of(error: ConfigurationError | StoreError) -> Sequence[str]:
+    """Return the message of each fault."""
+    return [str(each) for each in getattr(error, "faults", [error])]
+
+
+class Group(Command, click.Group):
+    """A command with subcommands."""
+
+    command_class = Command
+    group_class = type  # of groups below this one
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="alerthost")
+def root() -> None:
+    """Receive alerts as JSON, match them by rules, and send them through plugins."""
+    # planning failures are shown beside their line already
+    logging.getLogger("hostspec.planning").addHandler(logging.NullHandler())
+
+
+def command(
+    short_help: str, *, example: str, name: str | None = None
+) -> Callable[[Function], click.Command]:
+    """Make a command of a function, whose docstring is the help."""
+    return root.command(name, short_help=short_help, example=example)

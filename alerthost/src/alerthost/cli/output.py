@@ -29,29 +29,18 @@ Advance: TypeAlias = Callable[[int], None]
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 _HANGING_INDENT: Final = 2
 
-_COLOURS: Final = {
-    "triggered": "red",
-    "acknowledged": "yellow",
-    "resolved": "green",
-    "critical": "bold red",
-    "error": "red",
-    "warning": "yellow",
-    "active": "green",
-    "failed": "bold red",
-    "disabled": "dim",
-    "delivered": "green",
-    "coalesced": "dim",
-    "superseded": "dim",
-    "discarded": "dim",
-    "queued": "yellow",
-    "in flight": "yellow",
-    "blocked": "red",
-    "rejected": "red",
-    "dead": "red",
-    "orphaned": "red",
-    "cut off": "red",
-    "uncertain": "red",
+_BY_COLOUR: Final = {
+    "green": ("active", "delivered", "resolved"),
+    "dim": ("coalesced", "disabled", "discarded", "superseded"),
+    "yellow": ("acknowledged", "in flight", "queued", "warning"),
+    "red": (
+        *("blocked", "cut off", "dead", "error", "orphaned"),
+        *("rejected", "triggered", "uncertain"),
+    ),
+    "bold red": ("critical", "failed"),
 }
+_COLOURS: Final = {word: colour for colour, words in _BY_COLOUR.items() for word in words}
+"""Colours of words in tables."""
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from alerthost.cli.options import DEFAULT_FILE, example, report_errors, with_config
+from alerthost.cli.options import DEFAULT_FILE, command, with_config
 from alerthost.cli.output import Screen
 from alerthost.config.accounts import open_accounts
 from alerthost.config.document import ConfigFile, refuse
@@ -22,10 +22,8 @@ from hostspec.schema import json_schema
 from hostspec.text import unknown_name
 
 
-@click.command(short_help="List the plugins.")
+@command("List the plugins.", example="alerthost plugins")
 @with_config
-@report_errors
-@example("alerthost plugins")
 def plugins(path: Path) -> None:
     """List the plugins: name, version, distribution, state, providers and actions."""
     infos = _plugins(path).infos
@@ -47,12 +45,10 @@ def _plugins(path: Path) -> Plugins:
     return load_plugins(ConfigFile.read(path))
 
 
-@click.command(short_help="Print the JSON Schema of settings.")
+@command("Print the JSON Schema of settings.", example="alerthost schema pagerduty.trigger acme")
 @with_config
 @click.argument("name", metavar="PROVIDER|ACTION|PLUGIN")
 @click.argument("account", required=False)
-@report_errors
-@example("alerthost schema pagerduty.trigger acme")
 def schema(path: Path, name: str, account: str | None) -> None:
     """Print the JSON Schema (2020-12) of the settings of a provider, an action or a plugin.
 

@@ -48,10 +48,7 @@ ShowRepair: TypeAlias = Callable[[str, Repair], None]
 class Tracker:
     """Tracks submissions, and shows and counts their deliveries, in order if possible.
 
-    Args:
-        engine: delivers them.
-        lanes: names of services.
-        screen: shows them.
+    Raises StoreError if the store cannot be read.
 
     Attributes:
         tally: the counts.
@@ -98,11 +95,11 @@ class Tracker:
         operation: Callable[[int], tuple[str, str | None]],
         idle: str,
     ) -> None:
-        """Do an operation of `Admin`, and track it.
+        """Do an operation of `Admin` on a delivery or an incident, and track it.
 
         Args:
-            number: of the delivery or incident.
-            noun: what the number counts.
+            number: of the delivery or incident, which `noun` names.
+            noun: used in messages.
             operation: returns the alert's key, and the submission if anything is sent.
             idle: why nothing is sent.
         """
@@ -118,11 +115,7 @@ class Tracker:
         self.add(Tracked(f"{noun} {number}", key, remark=remark, submission_id=submission_id))
 
     def update(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for a change of the store, and show the results.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Wait up to `timeout` seconds for a change of the store, and show the results."""
         if self.count > WINDOW:
             time.sleep(timeout)
             if time.monotonic() - self._queried_at < PACE:
@@ -150,11 +143,7 @@ class Tracker:
         self._leave(submissions.pop(next(iter(submissions))))
 
     def finish(self) -> None:
-        """Show and count all submissions that are still tracked.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Show and count all submissions that are still tracked."""
         self._query([*self._retrying, *self._queue])
         for _, tracked in sorted((self._retrying | self._queue).items()):
             self._leave(tracked)

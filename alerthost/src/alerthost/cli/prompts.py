@@ -17,10 +17,10 @@ import attrs
 import click
 
 from alerthost.cli.output import Screen, printable
-from alerthost.config.document import refuse
+from alerthost.config.document import ConfigurationError, refuse
 from hostspec.errors import Fault
 from hostspec.secret import Secret
-from hostspec.settings import SettingInfo, SettingsError, info_of, key_of
+from hostspec.settings import SettingInfo, info_of, key_of
 
 Validate: TypeAlias = Callable[[Mapping[str, Any]], Sequence[Fault]]
 """Finds faults in the answers so far, missing ones too."""
@@ -31,23 +31,42 @@ def can_ask() -> bool:
     return sys.stdin.isatty()
 
 
-def ask(kind: type, given: Mapping[str, Any], validate: Validate, screen: Screen) -> dict[str, Any]:
-    """Ask for the settings that are not given, and return all of them as JSON.
+def complete(
+    kind: type, given: dict[str, Any], validate: Validate, screen: Screen, *, remedy: str = ""
+) -> dict[str, Any]:
+    """Return all settings of a class: the given ones, and the operator's answers for others.
 
     Args:
         kind: the settings class.
         given: settings that are not asked for.
         validate: finds faults.
         screen: shows help and faults.
+        remedy: for settings that are missing without a terminal.
 
     Raises:
-        SettingsError: the given settings are wrong.
+        ConfigurationError: settings are wrong, or missing without a terminal.
         Abort: the operator pressed Ctrl-C or Ctrl-D.
     """
-    dialog = _Dialog(dict(given), validate, screen)
+    faults = validate(given)
+    wrong = wrong_ones(given, faults)
+    if not faults:
+        return given
+    if wrong or not can_ask():
+        missing = [Fault("", remedy)] if remedy and len(faults) > len(wrong) else []
+        raise ConfigurationError([*faults, *missing])
+    dialog = _Dialog(given, validate, screen)
     dialog.ask_fields(kind, "", dialog.answers)
     dialog.repeat_wrong("")
     return dialog.answers
+
+
+def wrong_ones(given: Mapping[str, Any], faults: Sequence[Fault]) -> Sequence[Fault]:
+    """Return the faults of the given settings, without those of missing ones."""
+    return [
+        fault
+        for fault in faults
+        if not fault.path or fault.path.partition(".")[0].partition("[")[0] in given
+    ]
 
 
 def ask_secret(label: str, validate: Callable[[str], Sequence[Fault]], screen: Screen) -> str:
@@ -62,11 +81,7 @@ def ask_secret(label: str, validate: Callable[[str], Sequence[Fault]], screen: S
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation, unless `yes` gives it; exit if it is refused.
-
-    Raises:
-        ConfigurationError: it is not given, and there is no terminal.
-    """
+    """Ask for confirmation, unless `yes` gives it; exit if it is refused."""
     if yes:
         return
     if not can_ask():
@@ -106,10 +121,11 @@ class _Dialog:
         attrs.resolve_types(kind)
         for field in attrs.fields(kind):
             info, key = info_of(field), key_of(field)
+            is_required = field.default is attrs.NOTHING
             has_choices = info.choices and typing.get_origin(field.type) is not tuple
-            if key not in into and (field.default is attrs.NOTHING or has_choices):
+            if key not in into and (is_required or has_choices):
                 below = f"{path}.{key}" if path else key
-                default = None if field.default is attrs.NOTHING else field.default
+                default = None if is_required else field.default
                 self._ask(_Question(info, _answer_type(field.type), default), below, into, key)
 
     def repeat_wrong(self, path: str) -> None:
@@ -119,7 +135,7 @@ class _Dialog:
                 (fault, question) for fault in faults if (question := self._question_of(fault.path))
             ]
             if not askable:
-                raise SettingsError(faults)
+                raise ConfigurationError(faults)
             for fault, question in askable:
                 self._screen.print_error(fault.reason)
                 self._questions[question]()
@@ -135,7 +151,7 @@ class _Dialog:
         elif kind in _ASKED_AS_TEXT or _is_enum(kind):
 
             def again() -> None:
-                into[key] = _value(question)
+                into[key] = _answer(question)
 
             self._questions[path] = again
             self._explain(info)
@@ -191,7 +207,7 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
-def _value(question: _Question) -> Any:
+def _answer(question: _Question) -> Any:
     info, kind = question.info, question.kind
     if kind is Secret:
         return _hidden(info.label)

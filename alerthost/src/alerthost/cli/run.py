@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import printable
 from alerthost.config.document import refuse
 
@@ -22,13 +22,14 @@ _POLL: Final = 1.0
 """Seconds between two checks for signals."""
 
 
-@click.command(short_help="Receive alerts over HTTP and deliver them.")
+@command(
+    "Receive alerts over HTTP and deliver them.",
+    example="alerthost run --config /etc/alerthost/alerthost.toml",
+)
 @with_config
 @click.option("--no-http", is_flag=True, help="Only deliver; receive no alerts over HTTP.")
 @click.option("--no-workers", is_flag=True, help="Only receive; other processes deliver.")
 @click.option("--debug", is_flag=True, help="Log the traceback of each plugin failure.")
-@report_errors
-@example("alerthost run --config /etc/alerthost/alerthost.toml")
 def run(path: Path, *, no_http: bool, no_workers: bool, debug: bool) -> None:
     """Receive alerts over HTTP and deliver them, until stopped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import queue
@@ -15,7 +16,7 @@ from typing import BinaryIO, Final
 
 import click
 
-from alerthost.cli.options import example, report_errors, with_config, with_timeout
+from alerthost.cli.options import command, with_config, with_timeout
 from alerthost.cli.output import Screen
 from alerthost.cli.session import STUCK, Session, conclude, open_session
 from alerthost.cli.tracked import Count, Tracked
@@ -46,12 +47,10 @@ _PAUSE: Final = 0.05
 _IDLE: Final = 0.2
 
 
-@click.command(short_help="Send alerts.")
+@command("Send alerts.", example="alerthost send alerts.jsonl")
 @with_config
 @with_timeout
 @click.argument("files", type=click.File("rb"), nargs=-1)
-@report_errors
-@example("alerthost send alerts.jsonl")
 def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     """Send the alerts in FILES (default: standard input), one JSON object per line.
 
@@ -87,14 +86,9 @@ class Sender:
         self._apart: dict[Identity, deque[tuple[Tracked, Alert]]] = {}
 
     def run(self, submissions: Iterable[ParsedAlert], timeout: float) -> None:
-        """Send all submissions.
+        """Send all submissions; after the last one, wait up to `timeout` seconds.
 
-        Args:
-            submissions: read in another thread, for their source may block.
-            timeout: seconds to wait for queued deliveries after the last one was read.
-
-        Raises:
-            StoreError: the store cannot be read.
+        They are read in another thread, as their source may block.
         """
         reader = _Reader(submissions)
         while not self._session.interrupts.count and not reader.ended:
@@ -207,29 +201,23 @@ def _is_pending(tracked: Tracked) -> bool:
 
 
 class _Reader:
-    """Reads submissions in a thread.
-
-    Attributes:
-        ended: all were taken.
-    """
+    """Reads submissions in a thread."""
 
     def __init__(self, submissions: Iterable[ParsedAlert]) -> None:
-        self.ended = False
+        self.ended = False  # set when all were taken
         self._queue: queue.Queue[ParsedAlert | None] = queue.Queue(GROUP)
         threading.Thread(target=self._read, args=(submissions,), daemon=True).start()
 
     def take(self, timeout: float) -> Sequence[ParsedAlert]:
         """Return the submissions read; wait up to `timeout` seconds for the first one."""
         found: list[ParsedAlert] = []
-        try:
+        with contextlib.suppress(queue.Empty):
             while len(found) < GROUP and not self.ended:
                 each = self._queue.get(block=not found and timeout > 0, timeout=timeout)
                 if each is None:
                     self.ended = True
                 else:
                     found.append(each)
-        except queue.Empty:
-            pass
         return found
 
     def rest(self) -> Sequence[ParsedAlert]:

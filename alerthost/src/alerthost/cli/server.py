@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from alerthost.cli.options import messages_of
 from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
@@ -52,10 +53,6 @@ class Server:
         path: of the configuration.
         listens: accept alerts over HTTP; if not, only deliver what other processes accept.
         works: deliver; if not, other processes deliver the alerts accepted here.
-
-    Raises:
-        ConfigurationError: the configuration is wrong, or its address cannot be listened on.
-        StoreError: the store cannot be used.
     """
 
     def __init__(self, path: Path, *, listens: bool = True, works: bool = True) -> None:
@@ -83,13 +80,11 @@ class Server:
         with self._reloading:
             if self._app.stopping:
                 return False
-            errors: list[str] = []
+            errors: Sequence[str] = ()
             try:
                 self._replace()
-            except ConfigurationError as error:
-                errors = [str(fault) for fault in error.faults]
-            except StoreError as error:
-                errors = [str(error)]
+            except (ConfigurationError, StoreError) as error:
+                errors = messages_of(error)
         for text in errors:
             _log.error("%s", text)
         if errors:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 import click
 
-from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen, columns
 from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
@@ -46,11 +46,9 @@ _DONE: Final = {
 }
 
 
-@click.command(short_help="Open an incident at one service, and close it.")
+@command("Open an incident at one service, and close it.", example="alerthost test acme/checkout")
 @with_config
 @click.argument("service", metavar="ACCOUNT/SERVICE")
-@report_errors
-@example("alerthost test acme/checkout")
 def test(path: Path, service: str) -> None:
     """Test one service: open a marked incident, acknowledge it, and close it.
 

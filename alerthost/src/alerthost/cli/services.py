@@ -11,7 +11,7 @@ import click
 
 from alerthost.cli import prompts
 from alerthost.cli.incidents import LEAVE, OpenIncidents, with_choice
-from alerthost.cli.options import example, report_errors, with_config, with_timeout, with_yes
+from alerthost.cli.options import root, with_config, with_timeout, with_yes
 from alerthost.cli.output import Screen
 from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, Change, open_accounts
@@ -29,42 +29,32 @@ _Row: TypeAlias = Mapping[str, Any]
 class Services:
     """The services of one account, as rows of its provider's destination table.
 
-    Raises:
-        ConfigurationError: the account is unknown, or its provider has no destination table.
+    Its methods raise ConfigurationError if the account or a change is wrong.
     """
 
     def __init__(self, accounts: Accounts, account: str) -> None:
         self.account = account
         self._accounts = accounts
-        self._installation = accounts.find_valid(account)
-        table = accounts.provider(self._installation.provider).table()
+        self.installation = accounts.find_valid(account)
+        table = accounts.provider(self.installation.provider).table()
         if table is None:
-            refuse("", f"a {self._installation.provider} account has no services to list or change")
+            refuse("", f"a {self.installation.provider} account has no services to list or change")
         self.table: DestinationTable[Any] = table
         attrs.resolve_types(table.row)
-        self._fields = {key_of(field): info_of(field) for field in attrs.fields(table.row)}
+        self.fields = {key_of(field): info_of(field) for field in attrs.fields(table.row)}
 
     @property
     def secret(self) -> str:
-        """The field of a row that holds its secret.
-
-        Raises:
-            ConfigurationError: no field, or several fields, do.
-        """
+        """The field of a row that holds its secret."""
         found = secret_of(self.table.row)
         if found is None:
             refuse("--key", "cannot be used: a service of this provider has no single secret")
         return found
 
     @property
-    def secret_label(self) -> str:
-        """The label of the secret in prompts."""
-        return self._fields[self.secret].label
-
-    @property
     def rows(self) -> Sequence[_Row]:
         """The services, with secrets masked."""
-        return self.table.rows(self._installation.settings)
+        return self.table.rows(self.installation.settings)
 
     @property
     def names(self) -> Sequence[str]:
@@ -73,8 +63,8 @@ class Services:
 
     def show(self, screen: Screen) -> None:
         """List the services."""
-        columns = tuple(info.label for info in self._fields.values())
-        rows = tuple(tuple(_cell(row.get(key)) for key in self._fields) for row in self.rows)
+        columns = tuple(info.label for info in self.fields.values())
+        rows = tuple(tuple(_cell(row.get(key)) for key in self.fields) for row in self.rows)
         screen.table(Table(f"Services of {self.account}", columns, rows))
         self.show_notes(screen)
 
@@ -84,11 +74,7 @@ class Services:
             screen.note(note)
 
     def require(self, name: str) -> None:
-        """Check that a service has a name or id.
-
-        Raises:
-            ConfigurationError: none has.
-        """
+        """Check that a service has a name or id."""
         if not any(_is(row, name) for row in self.rows):
             refuse("", f"the service {unknown_name(name, self.names)}")
 
@@ -97,11 +83,7 @@ class Services:
         return lambda settings: self.table.save(settings, change(self.table.rows(settings)))
 
     def after(self, change: Change) -> Installation[Any]:
-        """Return the account after a change, without storing it.
-
-        Raises:
-            ConfigurationError: the changed settings are wrong.
-        """
+        """Return the account after a change, without storing it."""
         try:
             return self._accounts.changed(self.account, change)
         except ConfigurationError as error:
@@ -117,10 +99,6 @@ class Services:
             return error.faults
         return ()
 
-    def is_changed_by(self, change: Change) -> bool:
-        """Check whether a change has an effect."""
-        return self.after(change) != self._installation
-
     def show_consequences(self, change: Change, screen: Screen) -> bool:
         """Show what a change does to the rules; return whether it breaks any."""
         found = self._accounts.consequences(self.account, self.after(change))
@@ -130,22 +108,17 @@ class Services:
     def orphaned_by(self, change: Change, place: str) -> OpenIncidents:
         """Select the open incidents that cannot be followed up after a change of `place`."""
         after = self.after(change)
-        return OpenIncidents.of_change(self._accounts, self._installation, after, place)
+        return OpenIncidents.of_change(self._accounts, self.installation, after, place)
 
     def change(self, change: Change) -> None:
-        """Change the account in the store.
-
-        Raises:
-            ConfigurationError: the changed settings are wrong.
-            StoreError: they cannot be stored.
-        """
+        """Change the account in the store."""
         self.after(change)
         self._accounts.change(self.account, change)
 
     def _without_row(self, fault: Fault) -> Fault:
         """Shorten the path of a fault to the field of the row."""
         field = fault.path.rpartition(".")[2].partition("[")[0]
-        return Fault(field, fault.reason) if field in self._fields else fault
+        return Fault(field, fault.reason) if field in self.fields else fault
 
 
 def _is(row: _Row, name: str) -> bool:
@@ -164,16 +137,15 @@ _with_key = click.option(
 )
 
 
-@click.group(
+@root.group(
     short_help="List or change the services of an account.",
+    example="alerthost services acme",
     invoke_without_command=True,
     subcommand_metavar="[add|rename|rotate|remove] ...",
 )
 @with_config
 @click.argument("account")
 @click.pass_context
-@report_errors
-@example("alerthost services acme")
 def services(context: click.Context, path: Path, account: str) -> None:
     """List the services of ACCOUNT, with keys masked; or add, rename, rotate or remove one."""
     accounts = context.with_resource(open_accounts(path))
@@ -184,12 +156,13 @@ def services(context: click.Context, path: Path, account: str) -> None:
         accounts.find_stored(account)  # one that the file declares cannot be changed
 
 
-@services.command(short_help="Add a service.")
+@services.command(
+    short_help="Add a service.",
+    example="alerthost services acme add checkout --key env:PD_CHECKOUT",
+)
 @_with_key
 @click.argument("name")
 @click.pass_obj
-@report_errors
-@example("alerthost services acme add checkout --key env:PD_CHECKOUT")
 def add(services: Services, key: str | None, name: str) -> None:
     """Add a service NAME."""
     screen = Screen()
@@ -207,22 +180,19 @@ def add(services: Services, key: str | None, name: str) -> None:
             return error.faults
         return services.faults_of(services.edit(lambda rows: [*rows, row]))
 
-    if faults := validate(row):
-        if not prompts.can_ask() or any(fault.path in ("", *row) for fault in faults):
-            raise ConfigurationError(faults)
-        row = prompts.ask(services.table.row, row, validate, screen)
+    row = prompts.complete(services.table.row, row, validate, screen)
     services.change(services.edit(lambda rows: [*rows, row]))
     screen.print(f"added {name} to {account}", "green")
     services.show_notes(screen)
 
 
-@services.command(short_help="Rename a service.")
+@services.command(
+    short_help="Rename a service.", example="alerthost services acme rename checkout shop"
+)
 @with_yes
 @click.argument("old")
 @click.argument("new")
 @click.pass_obj
-@report_errors
-@example("alerthost services acme rename checkout shop")
 def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     """Rename the service OLD to NEW. Its open incidents stay open."""
     screen = Screen()
@@ -236,15 +206,16 @@ def rename(services: Services, *, yes: bool, old: str, new: str) -> None:
     screen.print(f"renamed {old} of {services.account} to {new}", "green")
 
 
-@services.command(short_help="Change the key of a service.")
+@services.command(
+    short_help="Change the key of a service.",
+    example="alerthost services acme rotate checkout --key file:/run/secrets/pd_checkout_new",
+)
 @_with_key
 @click.option("--done", is_flag=True, help="End the rotation: keep only the new key.")
 @with_choice
 @with_timeout
 @click.argument("name")
 @click.pass_obj
-@report_errors
-@example("alerthost services acme rotate checkout --key file:/run/secrets/pd_checkout_new")
 def rotate(  # noqa: PLR0913 -- one argument for each option
     services: Services,
     *,
@@ -276,7 +247,7 @@ def rotate(  # noqa: PLR0913 -- one argument for each option
     if key is not None:
         secret = cli_settings.reference("--key", key)
     elif prompts.can_ask():
-        label = services.secret_label
+        label = services.fields[services.secret].label
         secret = prompts.ask_secret(label, lambda s: services.faults_of(rotated(s)), screen)
     else:
         refuse("--key", "missing; add it, or run the command at a terminal to be asked")
@@ -293,7 +264,7 @@ def _end_rotation(
     def retire(settings: Any) -> Any:
         return services.table.retire(settings, name)
 
-    if not services.is_changed_by(retire):
+    if services.after(retire) == services.installation:
         refuse("--done", f"{name} has only one key; no rotation is in progress")
     incidents = services.orphaned_by(retire, f"{services.account}/{name} under the old key")
     chosen = incidents.settle(choice, timeout, screen, undone="both keys are kept")
@@ -305,14 +276,12 @@ def _end_rotation(
         )
 
 
-@services.command(short_help="Remove a service.")
+@services.command(short_help="Remove a service.", example="alerthost services acme remove checkout")
 @with_yes
 @with_choice
 @with_timeout
 @click.argument("name")
 @click.pass_obj
-@report_errors
-@example("alerthost services acme remove checkout")
 def remove(services: Services, *, yes: bool, choice: str | None, timeout: float, name: str) -> None:
     """Remove the service NAME and its key, after confirmation; rules that name it are listed.
 

@@ -101,11 +101,7 @@ def missing(configuration: Configuration, action: str, installation: str) -> str
 
 
 def cut_off_notes(admin: Admin, configuration: Configuration) -> Sequence[str]:
-    """Return one note for each reason why open incidents cannot be closed.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
+    """Return one note for each reason why open incidents cannot be closed."""
     if not admin.exists:
         return ()
     found = Counter[tuple[str, str, str]]()
@@ -137,9 +133,6 @@ class Interrupts:
     Args:
         limit: the signal that raises, outside of `breakable`; 0 for none.
         message: written to standard error on the first signal.
-
-    Attributes:
-        count: signals received.
     """
 
     def __init__(self, *, limit: int = 2, message: bytes = b"") -> None:
@@ -188,11 +181,7 @@ class Session:
     screen: Screen
 
     def make_room(self, most: int) -> None:
-        """Wait until fewer than `most` are tracked; without progress, stop tracking the oldest.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Wait until fewer than `most` are tracked; without progress, stop tracking the oldest."""
         while self.tracker.count >= most and not self.interrupts.count:
             self.tracker.update(PAUSE)
             if time.monotonic() - self.tracker.moved_at > STUCK:
@@ -203,14 +192,7 @@ class Session:
         return bool(self.tracker.count and not self.interrupts.count and time.monotonic() < end)
 
     def finish(self, timeout: float = 0.0) -> None:
-        """Wait for tracked submissions; then finish deliveries in flight, and show the rest.
-
-        Args:
-            timeout: seconds to wait.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Wait up to `timeout` seconds; then finish deliveries in flight, and show the rest."""
         end = time.monotonic() + timeout
         while self.is_waiting(end):
             self.tracker.update(PAUSE)
@@ -227,16 +209,14 @@ def open_session(
 ) -> Iterator[Session]:
     """Run the engine of a configuration; the block ends with `Session.finish`.
 
+    If the store fails in the block, the command ends with exit code 1.
+
     Args:
         source: of the configuration.
         loaded: the configuration.
         screen: shows deliveries.
         earlier: track unfinished submissions of earlier runs, and resolve orphaned incidents
             whose keys are back.
-
-    Raises:
-        ConfigurationError: the table ``[store]`` is wrong.
-        StoreError: the store cannot be used.
     """
     lanes = LaneNames.of(loaded)
     with (

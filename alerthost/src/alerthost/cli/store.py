@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from alerthost.cli.options import example, report_errors, with_config
+from alerthost.cli.options import command, root, with_config
 from alerthost.cli.output import Screen, counted
 from alerthost.config import cli_settings
 from alerthost.config.document import ConfigFile, refuse
@@ -15,16 +15,17 @@ from alerthost.config.store import open_store
 from hostspec.secret import Secret
 
 
-@click.group(short_help="Copy the store.")
+@root.group(short_help="Copy the store.")
 def store() -> None:
     """Manage the database that [store] url names."""
 
 
-@store.command(short_help="Copy everything to another database.")
+@store.command(
+    short_help="Copy everything to another database.",
+    example="alerthost store copy sqlite:///alerthost.db postgresql://alerts@db.example/alerts",
+)
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@report_errors
-@example("alerthost store copy sqlite:///alerthost.db postgresql://alerts@db.example/alerts")
 def copy(source: str, target: str) -> None:
     """Copy everything from one database to another; FROM and TO are URLs as in [store] url.
 
@@ -56,10 +57,8 @@ def copy(source: str, target: str) -> None:
     screen.print(f"copied and compared {counted(copied, 'row')}: {written.name}", "bold")
 
 
-@click.command(name="new-key", short_help="Create a key for the store.")
+@command("Create a key for the store.", example="alerthost new-key --write alerthost.key")
 @click.option("--write", "file", type=click.Path(path_type=Path), help="Write it to a new file.")
-@report_errors
-@example("alerthost new-key --write alerthost.key")
 def new_key(file: Path | None) -> None:
     """Create a key that seals the secrets in the store, and print it.
 
@@ -87,7 +86,10 @@ def new_key(file: Path | None) -> None:
     screen.print_unwrapped(f'key = "file:{file}"')
 
 
-@click.command(short_help="Seal the secrets in the store with a new key.")
+@command(
+    "Seal the secrets in the store with a new key.",
+    example="alerthost reseal --old-key file:alerthost.key.old",
+)
 @with_config
 @click.option(
     "--old-key",
@@ -95,8 +97,6 @@ def new_key(file: Path | None) -> None:
     help="The key that sealed them: env:NAME, file:PATH or keyring:SERVICE/NAME. Not needed if "
     "[store] key names it after the new one.",
 )
-@report_errors
-@example("alerthost reseal --old-key file:alerthost.key.old")
 def reseal(path: Path, old_key: str | None) -> None:
     """Seal all secrets in the store again, with the key that [store] names now.
 

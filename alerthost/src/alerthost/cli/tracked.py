@@ -84,15 +84,10 @@ class Tracked:
 
     Attributes:
         place: where its alert was read, or what the operator asked for.
-        key: of its alert.
-        alert_status: of its alert.
-        repairs: made while reading it.
         errors: why it is not accepted.
         remark: why nothing is sent, if that is no error.
-        submission_id: None before it is accepted.
         accepted_at: on the monotonic clock.
         before: its deliveries when this run began, by id, if an earlier run accepted it.
-        status: as last queried.
         known_at: when there was something to show first, on the monotonic clock.
         shown: the state that each delivery was shown with, by id; None before it is shown.
     """
