@@ -14,5 +14,5 @@ SEARCHES: Final = "HOSTSPEC_EXAMPLES" in os.environ
 EXAMPLES: Final = int(os.environ.get("HOSTSPEC_EXAMPLES", "150" if WHOLE else "8"))
 """The number of stories of the state machine on SQLite; a third of it on PostgreSQL."""
 
-KILLS: Final = int(os.environ.get("HOSTSPEC_KILLS", "60" if WHOLE else "3"))
+KILLS: Final = int(os.environ.get("HOSTSPEC_KILLS", "60" if WHOLE else "2"))
 """The number of times that a real process is killed on each store."""
