@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
-from alerthost.config import configuration
+from alerthost.config.configuration import Configuration, build
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
 from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
 from alerthost.config.store import Store, Stored, locate, open_store
@@ -212,7 +212,7 @@ class Accounts:
 
     def notes(self) -> Sequence[str]:
         """Return the providers' notes about their installations."""
-        return configuration.notes(self.plugins, self.installations())
+        return Configuration(self.plugins, self.installations(), ()).notes()
 
     def _replace(self, before: StoredInstallation, after: Installation[Any]) -> bool:
         """Replace a stored account; return False if another process changed it meanwhile."""
@@ -227,7 +227,7 @@ class Accounts:
     def _build(self, stored: Stored) -> tuple[Sequence[str], Sequence[str]]:
         """Build the configuration with a store; return its faults, or its rules' actions."""
         try:
-            built = configuration.build(self.source, stored)
+            built = build(self.source, stored)
         except ConfigurationError as error:
             return [str(fault) for fault in error.faults], []
         return [], [

@@ -72,18 +72,14 @@ class Configuration:
         return Host(self.plugins, self.rules)
 
     def notes(self) -> Sequence[str]:
-        """Return the providers' notes about their installations."""
-        return notes(self.plugins, self.installations)
-
-
-def notes(plugins: Plugins, installations: Iterable[Installation[Any]]) -> Sequence[str]:
-    """Return the providers' notes about their installations, each provider's all at once."""
-    installed = tuple(installations)
-    return [
-        note
-        for name, provider in sorted(plugins.providers.items())
-        for note in provider.notes([each for each in installed if each.provider == name])
-    ]
+        """Return the providers' notes about their installations, each provider's all at once."""
+        return [
+            note
+            for name, provider in sorted(self.plugins.providers.items())
+            for note in provider.notes(
+                [each for each in self.installations if each.provider == name]
+            )
+        ]
 
 
 def load(source: ConfigFile, *, ready: bool = False, listening: bool = False) -> Configuration:

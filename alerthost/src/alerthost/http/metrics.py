@@ -181,10 +181,8 @@ class Metrics(Collector):
         kind = receipt.outcome.kind if receipt.outcome else None
         if receipt.reason or kind is None:
             self.count("discarded", *lane)
-        elif kind is OutcomeKind.REJECTED:
-            self.count("rejected", *lane)
-        elif kind is OutcomeKind.UNCERTAIN:
-            self.count("uncertain", *lane)
+        elif kind in {OutcomeKind.REJECTED, OutcomeKind.UNCERTAIN}:
+            self.count(kind, *lane)
         elif receipt.outcome == Outcome(OutcomeKind.MISCONFIGURED, ORPHANED):
             self.count("orphaned", *lane)
         else:
