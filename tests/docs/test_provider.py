@@ -26,7 +26,7 @@ def host(page: Page) -> Host:
     return Host(plugins, [Rule("Tell the room", [post])])
 
 
-def _told(host: Host) -> tuple[str, str]:
+def _outcome(host: Host) -> tuple[str, str]:
     [receipt] = host.handle(Alert("web/errors", "Errors", severity="error")).receipts
     return str(receipt.outcome.kind), receipt.outcome.reason
 
@@ -79,26 +79,26 @@ def test_alert_that_was_not_posted_is_not_resolved(host: Host, chat_room: ChatRo
 )
 def test_error_is_an_outcome(status: int, kind: str, host: Host, chat_room: ChatRoom) -> None:
     chat_room.status = status
-    assert _told(host)[0] == kind
+    assert _outcome(host)[0] == kind
 
 
 def test_other_responses_are_not_delivered(host: Host, chat_room: ChatRoom) -> None:
     chat_room.answer = b"<title>Please log in</title>"
-    assert _told(host)[0] == "unreachable"
+    assert _outcome(host)[0] == "unreachable"
 
 
 def test_missing_response_is_uncertain(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/hooks/secret"
     monkeypatch.setenv("CHAT_WEBHOOK", address)
-    assert _told(host) == ("uncertain", "no response")
+    assert _outcome(host) == ("uncertain", "no response")
 
 
 def test_wrong_address_stays_secret(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_WEBHOOK", "no address of the secret kind")
-    assert _told(host) == ("misconfigured", "the webhook is not a valid URL")
+    assert _outcome(host) == ("misconfigured", "the webhook is not a valid URL")
 
 
 def test_missing_address_is_misconfigured(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHAT_WEBHOOK")
-    assert _told(host)[0] == "misconfigured"
+    assert _outcome(host)[0] == "misconfigured"

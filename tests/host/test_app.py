@@ -39,12 +39,12 @@ def url(start: Start) -> str:
     return start().url
 
 
-def only(reply: Any) -> Any:
+def submission_of(reply: Any) -> Any:
     (found,) = reply.json["submissions"]
     return found
 
 
-def triggered(workspace: Workspace, count: int) -> None:
+def wait_for_incidents(workspace: Workspace, count: int) -> None:
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == count, 30)
 
 
@@ -52,8 +52,8 @@ def test_posted_alert_is_delivered(url: str, workspace: Workspace) -> None:
     reply = post(url, {**ALERT, "severity": "kinda bad"})
 
     assert reply.status == 202
-    assert only(reply) == {
-        "id": only(reply)["id"],
+    assert submission_of(reply) == {
+        "id": submission_of(reply)["id"],
         "scope": "",
         "key": "db-1/disk",
         "status": "firing",
@@ -65,7 +65,7 @@ def test_posted_alert_is_delivered(url: str, workspace: Workspace) -> None:
             },
         ],
     }
-    triggered(workspace, 2)
+    wait_for_incidents(workspace, 2)
     assert {body["dedup_key"] for body in workspace.bodies()} == {"db-1/disk"}
 
 
@@ -128,10 +128,10 @@ def test_faulty_request_is_rejected_with_every_fault(
     assert reply.json["error"] == "nothing was accepted"
     expected = [(each["location"], each["path"], each["reason"]) for each in reply.json["faults"]]
     assert expected == faults
-    assert stored(workspace) == 0
+    assert count_submissions(workspace) == 0
 
 
-def stored(workspace: Workspace) -> int:
+def count_submissions(workspace: Workspace) -> int:
     with contextlib.closing(sqlite3.connect(workspace.folder / "alerthost.db")) as database:
         return int(database.execute("SELECT count(*) FROM submissions").fetchone()[0])
 
@@ -145,7 +145,7 @@ def test_repeated_request_is_accepted_once(url: str, workspace: Workspace) -> No
     first = post(url, content, Idempotency_Key="batch-7")
     again = post(url, content, Idempotency_Key="batch-7")
     assert first.json == again.json
-    assert stored(workspace) == 2
+    assert count_submissions(workspace) == 2
 
     # a key that stays the same by mistake costs no alert
     other = post(url, [ALERT, {**ALERT, "key": "db-3/disk"}], Idempotency_Key="batch-7")
@@ -154,7 +154,7 @@ def test_repeated_request_is_accepted_once(url: str, workspace: Workspace) -> No
     }
     without = post(url, content)
     assert without.status == 202
-    assert stored(workspace) == 6
+    assert count_submissions(workspace) == 6
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_disconnected_client_is_logged_and_counted(
     with connected(url) as client:
         client.sendall(HALF)
     assert post(url, ALERT).status == 202
-    triggered(workspace, 2)
+    wait_for_incidents(workspace, 2)
     left = "the connection was closed before the end of the body"
     rejected = f"rejected POST /alerts from 127.0.0.1: 400: {left}"
     wait_until(lambda: rejected in caplog.messages)
@@ -311,10 +311,10 @@ def test_full_backlog_rejects_requests(start: Start, workspace: Workspace) -> No
     assert reply.json["error"].endswith("; see http.backlog); retry after 10 s")
     assert ask(url, "GET", "/readyz").status == 200
     gate.open()
-    triggered(workspace, 4)
+    wait_for_incidents(workspace, 4)
     # until it is counted again
     wait_until(lambda: post(url, {**ALERT, "key": "db-3/disk"}).status != 429)
-    triggered(workspace, 6)
+    wait_for_incidents(workspace, 6)
 
 
 def test_failing_store_rejects_requests(
@@ -325,7 +325,7 @@ def test_failing_store_rejects_requests(
 ) -> None:
     running = start()
     assert post(running.url, ALERT).status == 202
-    triggered(workspace, 2)
+    wait_for_incidents(workspace, 2)
     database = running_database(running)
     monkeypatch.setattr(database, "begin", broken)
     monkeypatch.setattr(database, "read", broken)
@@ -340,7 +340,7 @@ def test_failing_store_rejects_requests(
     assert ask(running.url, "GET", "/healthz").status == 200
     assert not [name for name, *_ in measured(running.url) if "backlog" in name]
     monkeypatch.undo()
-    assert stored(workspace) == 1
+    assert count_submissions(workspace) == 1
 
 
 def test_readiness_needs_a_writable_store(
@@ -481,7 +481,7 @@ def test_deliveries_are_measured(start: Start, workspace: Workspace) -> None:
     gate.open()
     post(url, [{**ALERT, "key": "db-2/disk"}, {"nothing": 1}])
     post(url, {**ALERT, "key": "db-2/disk", "made up": 1})
-    triggered(workspace, 3)
+    wait_for_incidents(workspace, 3)
 
     wanted = {
         ("alerthost_delivered_total", "acme/platform", "pagerduty"): 2.0,

@@ -28,7 +28,7 @@ HEAD = (
 BODY = b'{"key": "a"}'
 
 
-def one(client: socket.socket) -> bytes:
+def read_response(client: socket.socket) -> bytes:
     """Return the response, which is one JSON object."""
     found = b""
     while not found.endswith(b"}"):
@@ -36,7 +36,7 @@ def one(client: socket.socket) -> bytes:
     return found
 
 
-def causes(url: str, **headers: str) -> dict[tuple[str, str], float]:
+def rejected_connections(url: str, **headers: str) -> dict[tuple[str, str], float]:
     """Return the number of rejected connections by cause and status."""
     return {
         (name[2], name[3]): value
@@ -49,7 +49,7 @@ def test_idle_connections_are_replaced(start: Start, caplog: pytest.LogCaptureFi
     url = start(http=f"most_connections = 4\n{WITH_TOKEN}").url
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(connected(url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
-        assert one(kept).endswith(b'{"alive":true}')
+        assert read_response(kept).endswith(b'{"alive":true}')
         strangers = [stack.enter_context(connected(url)) for _ in range(10)]
         for _ in range(3):
             assert post(url, {"key": "a"}, Authorization=BEARER).status == 202
@@ -57,7 +57,7 @@ def test_idle_connections_are_replaced(start: Start, caplog: pytest.LogCaptureFi
         first = answer(strangers[0])
     assert first.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: 10\r\n" in first
-    assert causes(url, Authorization=BEARER)["connections", "503"] >= 7
+    assert rejected_connections(url, Authorization=BEARER)["connections", "503"] >= 7
     lines = [each for each in caplog.messages if "4 connections are open" in each]
     assert lines == [
         "connection from 127.0.0.1: 503: closed while idle: "
@@ -95,7 +95,7 @@ def test_running_requests_are_not_cut(start: Start) -> None:
         assert answer(stack.enter_context(connected(url))).startswith(b"HTTP/1.1 503 ")
         for client in busy:
             client.sendall(BODY)
-            assert one(client).startswith(b"HTTP/1.1 202 ")
+            assert read_response(client).startswith(b"HTTP/1.1 202 ")
 
 
 def test_slow_head_is_rejected(
@@ -108,7 +108,7 @@ def test_slow_head_is_rejected(
         assert answer(slow).startswith(b"HTTP/1.1 408 ")
     assert "408: no complete request head within 0 s" in caplog.text
     monkeypatch.undo()
-    assert causes(url) == {("head_timeout", "408"): 1}
+    assert rejected_connections(url) == {("head_timeout", "408"): 1}
 
 
 def test_slow_head_of_a_second_request_is_rejected(
@@ -116,7 +116,7 @@ def test_slow_head_of_a_second_request_is_rejected(
 ) -> None:
     url = start().url
     with connected(url, HEAD + BODY) as client:
-        assert one(client).startswith(b"HTTP/1.1 202 ")
+        assert read_response(client).startswith(b"HTTP/1.1 202 ")
         monkeypatch.setitem(PHASE_TIMEOUTS, "head", 0.0)
         client.sendall(b"POST /ale")
         assert answer(client).startswith(b"HTTP/1.1 408 ")
@@ -138,7 +138,7 @@ def test_rest_of_a_rejected_body_may_arrive(start: Start) -> None:
     url = start(http=WITH_TOKEN).url
     with connected(url, HEAD + BODY[:4]) as client:
         for rest in (BODY[4:] + HEAD + BODY[:4], BODY[4:]):
-            assert one(client).startswith(b"HTTP/1.1 401 ")
+            assert read_response(client).startswith(b"HTTP/1.1 401 ")
             client.sendall(rest)
 
 
@@ -152,7 +152,7 @@ def test_complete_request_before_an_end_of_file_is_accepted(
         if waits:
             assert answer(client).startswith(b"HTTP/1.1 202 ")
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == 2, 60)
-    assert causes(url) == {}
+    assert rejected_connections(url) == {}
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + BODY[:4]])
@@ -190,10 +190,10 @@ def test_bytes_that_are_not_http_are_rejected_and_counted(
     with connected(url, b"hello\r\n\r\n") as client:
         assert answer(client).startswith(b"HTTP/1.1 400 ")
     with connected(url, chunked) as client:
-        assert one(client).startswith(b"HTTP/1.1 401 ")
+        assert read_response(client).startswith(b"HTTP/1.1 401 ")
         client.sendall(b"no chunk\r\n")
         assert answer(client) == b""
-    assert causes(url, Authorization=BEARER) == {("http", "400"): 3}
+    assert rejected_connections(url, Authorization=BEARER) == {("http", "400"): 3}
     assert [each.name for each in caplog.records if each.levelno > logging.INFO] == ["hostspec"] * 2
 
 
