@@ -70,12 +70,7 @@ def test_alert_that_was_not_posted_is_not_resolved(host: Host, chat_room: ChatRo
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [
-        (429, "throttled"),
-        (404, "misconfigured"),
-        (400, "rejected"),
-        (503, "uncertain"),
-    ],
+    [(429, "throttled"), (404, "misconfigured"), (400, "rejected"), (503, "uncertain")],
 )
 def test_error_is_an_outcome(status: int, kind: str, host: Host, chat_room: ChatRoom) -> None:
     chat_room.status = status

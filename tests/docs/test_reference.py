@@ -305,10 +305,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("alert.md", f"more than {MOST_ENTRIES} links, {MOST_ENTRIES} images"),
         ("alert.md", f"or {MOST_LABELS:,} labels"),
         ("alert.md", f"a text of more than {LONGEST_TEXT:,} characters"),
-        (
-            "alert.md",
-            f"{MOST_CHARACTERS:,} characters or {MOST_VALUES:,} values",
-        ),
+        ("alert.md", f"{MOST_CHARACTERS:,} characters or {MOST_VALUES:,} values"),
         ("alert.md", f"more than {MOST_REPAIRS} repairs of one field"),
         ("embed.md", f"| {rest.PAGE} services to a page"),
         ("embed.md", f"at most {rest.MOST_SERVICES:,} services"),

@@ -69,11 +69,7 @@ OWN_POD = {**OPERATOR, "pod": "prometheus-kube-state-metrics-5d9", "namespace": 
         ({"job": "kubelet", "instance": "10.0.0.1:10250", "node": "w-2"}, "w-2", ""),
         ({"job": "cadvisor", "instance": "vm-1:8080", "name": "web"}, "vm-1:8080", "web"),
         ({"job": "pushgateway", "exported_job": "backup", "exported_instance": "a"}, "a", "backup"),
-        (
-            {"job": "blackbox-http", "instance": "https://shop.example"},
-            "https://shop.example",
-            "",
-        ),
+        ({"job": "blackbox-http", "instance": "https://shop.example"}, "https://shop.example", ""),
         ({"job": "snmp_exporter", "instance": "switch-3", "ifName": "eth0"}, "switch-3", ""),
         ({"job": "blackbox", "instance": "blackbox:9115", "target": "shop"}, "shop", ""),
     ],

@@ -123,10 +123,7 @@ def test_scope_separates_tenants() -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        (
-            {"fingerprint": None},
-            {"fingerprint": "missing or not text; derived from the labels"},
-        ),
+        ({"fingerprint": None}, {"fingerprint": "missing or not text; derived from the labels"}),
         ({"fingerprint": 7}, {"fingerprint": "missing or not text; derived from the labels"}),
         ({"status": None}, {"status": "missing; the group's status is used: firing"}),
         ({"status": "on"}, {"status": "is unknown; the group's status is used: firing"}),
@@ -167,10 +164,7 @@ def test_key_does_not_depend_on_the_order_of_labels() -> None:
     [
         ([], [": not a JSON object, which Alertmanager posts"]),
         ({}, [LISTLESS]),
-        (
-            {"alerts": {}},
-            [LISTLESS],
-        ),
+        ({"alerts": {}}, [LISTLESS]),
         ({"alerts": [7]}, ["alerts[0]: not a JSON object"]),
         (
             {"alerts": [PAYLOAD["alerts"][0], {"status": "on", "labels": {}}]},

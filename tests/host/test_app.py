@@ -59,10 +59,7 @@ def test_posted_alert_is_delivered(url: str, workspace: Workspace) -> None:
         "status": "firing",
         "repairs": [
             {"field": "severity", "reason": '"kinda bad" is unknown; taken as error'},
-            {
-                "field": "summary",
-                "reason": "missing or blank; replaced by the key",
-            },
+            {"field": "summary", "reason": "missing or blank; replaced by the key"},
         ],
     }
     wait_for_incidents(workspace, 2)
@@ -99,17 +96,10 @@ def test_empty_group_is_accepted(url: str, path: str) -> None:
             '{"key": "a"}\n{"kee": "b"}\n{"key": "c", "status": "on"}',
             [
                 ("line 2", "key", "missing or blank; it names the problem"),
-                (
-                    "line 3",
-                    "status",
-                    '"on" is unknown; known are firing, acknowledged, resolved',
-                ),
+                ("line 3", "status", '"on" is unknown; known are firing, acknowledged, resolved'),
             ],
         ),
-        (
-            '[{"key": "a"}, 7]',
-            [("alert 2", "", "not a JSON object")],
-        ),
+        ('[{"key": "a"}, 7]', [("alert 2", "", "not a JSON object")]),
         ("7", [("", "", "not a JSON object")]),
         ("[]", [("", "", "an empty list; expected at least one alert")]),
         (

@@ -66,10 +66,7 @@ def test_every_fault_is_reported_with_its_location(workspace: Workspace) -> None
         (36, "rule 'Pages': actions: has 0 entries; needs at least 1"),
         (6, "installation 'other': provider: 'pagerdty' is unknown; did you mean 'pagerduty'?"),
         (13, "installation 'acme': settings.region: 'ue' is unknown; known are us, eu"),
-        (
-            16,
-            "installation 'acme': settings.services[1].integration_key: missing; it is required",
-        ),
+        (16, "installation 'acme': settings.services[1].integration_key: missing; it is required"),
         (
             16,
             "installation 'acme': settings.services[1].integration_kay: unknown "
@@ -265,10 +262,7 @@ def test_folder_is_not_a_configuration_file(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reported"),
-    [
-        (b"[plugins\n", "is not valid TOML: "),
-        (b"\xff\xfe", "is not UTF-8 text: byte 0 is invalid"),
-    ],
+    [(b"[plugins\n", "is not valid TOML: "), (b"\xff\xfe", "is not UTF-8 text: byte 0 is invalid")],
 )
 def test_invalid_toml_is_located(workspace: Workspace, content: bytes, reported: str) -> None:
     (workspace.folder / "alerthost.toml").write_bytes(content)

@@ -29,10 +29,7 @@ def read(text: str) -> list[tuple[str, str]]:
         (json.dumps(ONE, indent=1) + "\n" + json.dumps(TWO), [("line 1", "a"), ("line 7", "b")]),
         ('[{"key": "a"},\n{"key": "b"}]', [("line 1, alert 1", "a"), ("line 1, alert 2", "b")]),
         ("[]", [("line 1", "an empty list; expec")]),
-        (
-            '[1, {"key": "b"}]',
-            [("line 1, alert 1", "not a JSON object"), ("line 1, alert 2", "b")],
-        ),
+        ('[1, {"key": "b"}]', [("line 1, alert 1", "not a JSON object"), ("line 1, alert 2", "b")]),
         ('{"key": "a",\n{"key": "b"}', [("line 1", "not a JSON object: E"), ("line 2", "b")]),
         ('{"key": "a"\n{"key": "b"}', [("line 1", "not a JSON object: E"), ("line 2", "b")]),
         ('{"key": "a\n{"key": "b"}', [("line 1", "not a JSON object: U"), ("line 2", "b")]),

@@ -159,10 +159,7 @@ ESCAPES = r"has an unknown escape; \\ is a backslash, \" a double quote, \n a li
             f"a=={'!' * 39}",
             f'expected a value after a=, found ={"!" * 39}; use "" for an empty value; {QUOTE}',
         ),
-        (
-            'a="b',
-            'expected a closing double quote, found "b; within quotes, write \\" for a quote',
-        ),
+        ('a="b', 'expected a closing double quote, found "b; within quotes, write \\" for a quote'),
         (
             'a="b\\"',
             'expected a closing double quote, found "b\\"; within quotes, write \\" for a quote',

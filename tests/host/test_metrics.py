@@ -70,10 +70,7 @@ LANE = 'lane="acme/checkout",provider="pagerduty"'
         (OutcomeKind.REJECTED, f"alerthost_rejected_total{{{LANE}}} 1.0"),
         (OutcomeKind.UNCERTAIN, f"alerthost_uncertain_total{{{LANE}}} 1.0"),
         (None, f"alerthost_discarded_total{{{LANE}}} 1.0"),
-        (
-            OutcomeKind.MISCONFIGURED,
-            f'alerthost_dead_total{{{LANE},reason="misconfigured"}} 1.0',
-        ),
+        (OutcomeKind.MISCONFIGURED, f'alerthost_dead_total{{{LANE},reason="misconfigured"}} 1.0'),
         (OutcomeKind.FAULTED, f'alerthost_dead_total{{{LANE},reason="faulted"}} 1.0'),
     ],
 )

@@ -79,14 +79,7 @@ _TARGET_NAMES: Final = (*_TARGETS, "instance", *_MACHINES)
 _OBJECT_NAMES: Final = (*_WORKLOADS, *_MACHINES, *_TARGETS, *_LOCATIONS, "instance")
 _COMPONENTS: Final = ("exported_container", "container", "name", "exported_service", "service")
 
-_EXPORTERS: Final = (
-    "kube-state-metrics",
-    "cadvisor",
-    "kubelet",
-    "pushgateway",
-    "blackbox",
-    "snmp",
-)
+_EXPORTERS: Final = ("kube-state-metrics", "cadvisor", "kubelet", "pushgateway", "blackbox", "snmp")
 """Parts of the names of exporters that report on other objects."""
 
 _TARGET_EXPORTERS: Final = ("blackbox", "snmp")
