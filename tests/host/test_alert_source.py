@@ -28,9 +28,9 @@ def read(labels: dict[str, Any], annotations: dict[str, Any] | None = None, **gr
         **group.pop("alert", {}),
     }
     payload = {"receiver": "team-x", "externalURL": EXTERNAL, "alerts": [alert], **group}
-    (statement,) = alertmanager.parse_webhook(payload)
-    assert statement.alert, statement.faults
-    return statement.alert
+    (parsed,) = alertmanager.parse_webhook(payload)
+    assert parsed.alert, parsed.faults
+    return parsed.alert
 
 
 ARGO = {"instance": "10.1.1.1:8082", "namespace": "argocd", "pod": "argocd-ctl-0"}
@@ -157,8 +157,8 @@ def test_long_addresses_are_not_parsed() -> None:
 
 
 def fault(submissions: tuple[ParsedAlert, ...]) -> str:
-    (statement,) = submissions
-    (found,) = statement.faults
+    (parsed,) = submissions
+    (found,) = parsed.faults
     return str(found)
 
 

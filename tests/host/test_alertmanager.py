@@ -69,9 +69,9 @@ def payload(**changes: Any) -> dict[str, Any]:
 
 
 def alert_of(content: object, **options: str) -> Alert:
-    (statement,) = alertmanager.parse_webhook(content, **options)
-    assert statement.alert, statement.faults
-    return statement.alert
+    (parsed,) = alertmanager.parse_webhook(content, **options)
+    assert parsed.alert, parsed.faults
+    return parsed.alert
 
 
 def repairs(alert: Alert) -> dict[str, str]:
@@ -80,9 +80,9 @@ def repairs(alert: Alert) -> dict[str, str]:
 
 def faults(content: object) -> list[str]:
     return [
-        f"{statement.location}: {fault}"
-        for statement in alertmanager.parse_webhook(content)
-        for fault in statement.faults
+        f"{parsed.location}: {fault}"
+        for parsed in alertmanager.parse_webhook(content)
+        for fault in parsed.faults
     ]
 
 
@@ -224,9 +224,9 @@ JSON_VALUES = st.recursive(
     st.dictionaries(st.sampled_from(["status", "receiver", "externalURL"]), JSON_VALUES),
 )
 def test_any_payload_is_alerts_or_faults(alert: dict[str, Any], group: dict[str, Any]) -> None:
-    for statement in alertmanager.parse_webhook({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
-        assert (statement.alert is None) == bool(statement.faults)
-        assert statement.alert is None or statement.alert.key.strip()
+    for parsed in alertmanager.parse_webhook({**group, "alerts": [alert, PAYLOAD["alerts"][0]]}):
+        assert (parsed.alert is None) == bool(parsed.faults)
+        assert parsed.alert is None or parsed.alert.key.strip()
 
 
 def test_posted_group_is_delivered(workspace: Workspace) -> None:

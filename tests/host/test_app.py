@@ -438,8 +438,8 @@ def test_blocked_lanes_are_warnings_of_readiness(start: Start, workspace: Worksp
 
 
 def test_warnings_of_readiness_are_bounded_and_cached() -> None:
-    place = IncidentRef("pagerduty.trigger", "acme", "0", "key")
-    found = [Blocked(attrs.evolve(place, destination=str(n)), "", 0.0, 1) for n in range(12)]
+    ref = IncidentRef("pagerduty.trigger", "acme", "0", "key")
+    found = [Blocked(attrs.evolve(ref, destination=str(n)), "", 0.0, 1) for n in range(12)]
     admin = SimpleNamespace(deliveries=lambda most: (), blocked=lambda: found)
     engine: Any = SimpleNamespace(admin=admin, working=True, check_store=lambda: None)
     now = 0.0

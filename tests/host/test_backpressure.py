@@ -66,8 +66,8 @@ def test_room_is_reserved_for_critical_alerts_and_resolves() -> None:
 
 def test_full_destination_rejects_only_its_own_alerts() -> None:
     backpressure = _backpressure(100, {CHECKOUT: 38})
-    refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
-    assert backpressure.admit(_alert("checkout")) == refused
+    rejected = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
+    assert backpressure.admit(_alert("checkout")) == rejected
     assert backpressure.admit(_alert("search")) is None
     assert backpressure.admit(_alert("both")) is None
     assert backpressure.admit(_alert("anything")) is None
@@ -84,8 +84,8 @@ def test_pending_alerts_count_for_the_share_of_a_destination() -> None:
     default = digest(Identity("", ""))
     admin = _CountedAdmin(Load({default: 30}, {CHECKOUT: 8}))
     backpressure = Backpressure(admin, 100, _lanes_of, lambda: 0.0)
-    refused = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
-    assert backpressure.admit(_alert("checkout")) == refused
+    rejected = "backlog full for 'db-1/disk' at acme/checkout (see http.backlog)"
+    assert backpressure.admit(_alert("checkout")) == rejected
     assert backpressure.admit(_alert("search")) is None
     assert backpressure.admit(_alert("checkout", "critical")) is None
 
@@ -93,10 +93,10 @@ def test_pending_alerts_count_for_the_share_of_a_destination() -> None:
 def test_scope_may_fill_its_share_of_the_backlog() -> None:
     backpressure = _backpressure(100, {})
     assert backpressure.admit(_alerts(38)) is None
-    refused = "backlog full for the default scope (38 of 38 queued; see http.backlog)"
-    assert backpressure.admit(_alerts(1)) == refused
-    refused = "backlog full for scope 'acme' (0 of 38 queued; see http.backlog)"
+    rejected = "backlog full for the default scope (38 of 38 queued; see http.backlog)"
+    assert backpressure.admit(_alerts(1)) == rejected
+    rejected = "backlog full for scope 'acme' (0 of 38 queued; see http.backlog)"
     backpressure = _backpressure(100, {})
-    assert backpressure.admit(_alerts(39, scope="acme")) == refused
+    assert backpressure.admit(_alerts(39, scope="acme")) == rejected
     assert backpressure.admit(_alerts(38, scope="acme")) is None
     assert backpressure.admit(_alerts(37)) is None

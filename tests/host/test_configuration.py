@@ -59,8 +59,8 @@ def test_every_fault_is_reported_with_its_location(workspace: Workspace) -> None
 
     assert (run.returncode, run.stdout) == (2, "")
     reported = [fault.split(": ", 1) for fault in run.stderr.splitlines()]
-    assert all(place.startswith("alerthost.toml, line ") for place, _ in reported)
-    assert [(int(place.rpartition(" ")[2]), reason) for place, reason in reported] == [
+    assert all(location.startswith("alerthost.toml, line ") for location, _ in reported)
+    assert [(int(location.rpartition(" ")[2]), reason) for location, reason in reported] == [
         (38, "rulez: 'rulez' is unknown; did you mean 'rules'?"),
         (3, "plugins.colour: unknown; known are enabled"),
         (36, "rule 'Pages': actions: has 0 entries; needs at least 1"),
@@ -318,7 +318,7 @@ SHOP = '{ name = "shop", integration_key = "env:PD_CHECKOUT" }'
 
 
 @pytest.mark.parametrize(
-    ("wrong", "place"),
+    ("wrong", "location"),
     [
         (SHOP.replace("}", ", color = 1 }"), "settings.services[2].color: unknown"),
         (SHOP.replace("}", ", former_names = 7 }"), "settings.services[2].former_names: must be"),
@@ -328,7 +328,7 @@ SHOP = '{ name = "shop", integration_key = "env:PD_CHECKOUT" }'
     ],
 )
 def test_faulty_service_hides_no_unknown_service(
-    workspace: Workspace, wrong: str, place: str
+    workspace: Workspace, wrong: str, location: str
 ) -> None:
     workspace.configure(
         ('/pd_platform" },\n', f'/pd_platform" }},\n  {wrong},\n'),
@@ -337,7 +337,7 @@ def test_faulty_service_hides_no_unknown_service(
 
     run = workspace.alerthost("explain", given=line())
 
-    assert place in run.stderr
+    assert location in run.stderr
     assert 'has no service "nope"' in run.stderr
     is_twice = "checkout" in wrong
     assert ('has no service "shop"' in run.stderr) is is_twice, "it is there, though faulty"

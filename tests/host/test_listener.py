@@ -50,11 +50,11 @@ def test_idle_connections_are_replaced(start: Start, caplog: pytest.LogCaptureFi
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(connected(url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
         assert read_response(kept).endswith(b'{"alive":true}')
-        strangers = [stack.enter_context(connected(url)) for _ in range(10)]
+        idle = [stack.enter_context(connected(url)) for _ in range(10)]
         for _ in range(3):
             assert post(url, {"key": "a"}, Authorization=BEARER).status == 202
         assert answer(kept) == b""
-        first = answer(strangers[0])
+        first = answer(idle[0])
     assert first.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: 10\r\n" in first
     assert rejected_connections(url, Authorization=BEARER)["connections", "503"] >= 7

@@ -189,10 +189,10 @@ def test_each_reason_of_a_rejection_is_logged(
         for wrong in (7, {**alert(""), "labels": {}}):
             assert post(running.url, group(alert("a"), wrong), ALERTMANAGER).status == 202
 
-    refused = warnings(caplog)
-    assert len(refused) == 2
-    assert '"on" is unknown' in refused[0]
-    assert "key: missing or blank" in refused[1]
+    rejected = warnings(caplog)
+    assert len(rejected) == 2
+    assert '"on" is unknown' in rejected[0]
+    assert "key: missing or blank" in rejected[1]
     skipped = [text for text in caplog.messages if text.startswith("skipped")]
     assert len(skipped) == 2
     caplog.clear()
@@ -299,45 +299,45 @@ def test_each_client_has_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> 
     now = 0.0
     log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
     for _ in range(60):
-        log.write("10.0.0.1", "token", "refused a")
-        log.write("10.0.0.2", "token", "refused b")
-        log.write("10.0.0.1", "path", "refused c")
-    assert caplog.messages == ["refused a", "refused b", "refused c"]
+        log.write("10.0.0.1", "token", "rejected a")
+        log.write("10.0.0.2", "token", "rejected b")
+        log.write("10.0.0.1", "path", "rejected c")
+    assert caplog.messages == ["rejected a", "rejected b", "rejected c"]
 
     caplog.clear()
     now += LOG_AGAIN
-    log.write("10.0.0.1", "token", "refused a")
+    log.write("10.0.0.1", "token", "rejected a")
     assert caplog.messages == [
-        *(f"59 more like this were not logged: refused {each}" for each in "abc"),
-        "refused a",
+        *(f"59 more like this were not logged: rejected {each}" for each in "abc"),
+        "rejected a",
     ]
     caplog.clear()
-    log.write("10.0.0.1", "token", "refused a")
+    log.write("10.0.0.1", "token", "rejected a")
     log.flush(everything=True)
-    assert caplog.messages == ["1 more like this were not logged: refused a"]
+    assert caplog.messages == ["1 more like this were not logged: rejected a"]
 
 
 def test_many_clients_share_one_line(caplog: pytest.LogCaptureFixture) -> None:
     log = LimitedLog(logging.getLogger("hostspec"), lambda: 0.0)
     for number in range(MOST_SOURCES + 1000):
-        log.write(f"client {number}", "token", "refused")
+        log.write(f"client {number}", "token", "rejected")
     assert len(caplog.messages) == MOST_SOURCES + 1
     log.flush(everything=True)
-    assert caplog.messages[-1] == "999 more like this were not logged: refused"
+    assert caplog.messages[-1] == "999 more like this were not logged: rejected"
 
 
 def test_number_of_kinds_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     log = LimitedLog(logging.getLogger("hostspec"), lambda: now)
     for number in range(MOST_KINDS + 5):
-        log.write("client", "faulty", f"refused {number}", kind=f"kind {number}")
-    assert caplog.messages == [f"refused {number}" for number in range(MOST_KINDS + 1)]
+        log.write("client", "faulty", f"rejected {number}", kind=f"kind {number}")
+    assert caplog.messages == [f"rejected {number}" for number in range(MOST_KINDS + 1)]
 
     caplog.clear()
     now += LOG_AGAIN
-    log.write("client", "faulty", "refused 99", kind="kind 99")
-    rest = f"4 more of this and other kinds were not logged: refused {MOST_KINDS}"
-    assert caplog.messages == [rest, "refused 99"]
+    log.write("client", "faulty", "rejected 99", kind="kind 99")
+    rest = f"4 more of this and other kinds were not logged: rejected {MOST_KINDS}"
+    assert caplog.messages == [rest, "rejected 99"]
 
 
 def test_size_of_a_response_is_bounded() -> None:
