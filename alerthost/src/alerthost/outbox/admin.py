@@ -277,10 +277,9 @@ def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
 
 
 def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
-    which = sa.select(deliveries).where(deliveries.c.id == number)
-    row = connection.execute(which).first()
+    row = delivery_store.find_row(connection, number)
     if row and backend.lock(connection, [delivery_store.delivery_of(row).ref]):
-        row = connection.execute(which).first()
+        row = delivery_store.find_row(connection, number)
     if row is None:
         raise no_delivery(number)
     return row

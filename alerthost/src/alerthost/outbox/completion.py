@@ -30,7 +30,7 @@ from alerthost.outbox.retry_policy import (
     ProviderState,
     classify,
 )
-from alerthost.store.tables import deliveries, incidents, lanes
+from alerthost.store.tables import deliveries, incidents
 from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
 
@@ -100,7 +100,7 @@ def _record(
     if decision.state is DeliveryState.QUEUED:
         kept = {"worker_id": None, "lease_until": None, "due": decision.delivery_due, **result}
         kept |= {"failing_since": since, "own_failures": decision.own_failures}
-        uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == lease.id), kept)
+        delivery_store.update(uow.connection, lease.id, **kept)
     else:
         delivery_store.finish(uow, lease.id, decision.state, **result)
         hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
@@ -118,7 +118,7 @@ def _decide(
     lane = lease.incident.lane_id
     changes = {"budgets": known} if lease.incident.incident.handle is None else {}
     # first of all: the lock of the lane's row, under which its channels are read and written
-    uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"due": uow.now, **changes})
+    lane_store.update(uow.connection, lane, due=uow.now, **changes)
     channel = lane_store.find_channel(uow.connection, lane, lease.channel)
     same = outcome.kind is lease.last_outcome
     since = lease.failing_since if same else None
@@ -246,7 +246,7 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
         if opening.alert not in stored.incident.holders:
             incident_store.release(uow, opened.id, opening.alert)
         delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
-    lane_store.schedule(uow.connection, stored.lane_id, uow.now)
+    lane_store.update(uow.connection, stored.lane_id, due=uow.now)
 
 
 def return_lease(uow: UnitOfWork, lease: Lease) -> None:
@@ -254,11 +254,8 @@ def return_lease(uow: UnitOfWork, lease: Lease) -> None:
     backend.lock(uow.connection, [lease.delivery.ref])
     stored = incident_store.find(uow.connection, lease.incident.id)
     if stored and still_holds(uow.connection, lease):
-        uow.connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == lease.id)
-            .values(worker_id=None, lease_until=None, attempts=lease.attempt - 1)
-        )
+        free = {"worker_id": None, "lease_until": None, "attempts": lease.attempt - 1}
+        delivery_store.update(uow.connection, lease.id, **free)
         enqueue.recoalesce(uow, stored, stored.provider_state)
         delivery_store.promote(uow, lease.incident.id)
 
@@ -327,4 +324,4 @@ def _note_channels(
         )
     if decision.lane is LaneState.HEALTHY or opens or current:
         state = LaneState.HEALTHY if decision.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
-        uow.connection.execute(sa.update(lanes).where(lanes.c.id == lane), {"state": state})
+        lane_store.update(uow.connection, lane, state=state)

@@ -51,6 +51,14 @@ _ROWS: Final = (
 )
 
 
+def find_row(connection: sa.Connection, number: int) -> sa.Row[Any] | None:
+    """Return the row of a delivery, or None."""
+    return connection.execute(_ROW, {"number": number}).first()
+
+
+_ROW: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
+
+
 def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
     """Return the queued delivery of a row."""
     return QueuedDelivery(
@@ -140,7 +148,10 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         due: when new deliveries may be sent; None for now.
         reason: why new deliveries are sent, if no submission of an alert is the reason.
     """
-    urgency = min(map(_urgency, queue), default=0.0)
+    urgency = min(
+        (_urgency(each.accepted_at, each.delivery.severity, repeat=each.repeat) for each in queue),
+        default=0.0,
+    )
     for position, each in enumerate(queue, start=1):
         place = {
             "position": position,
@@ -153,8 +164,7 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
             insert_all(uow.connection, [new | place | {"reason": reason}])
         else:
             place |= {"coalesced": each.coalesced, "accepted_at": each.accepted_at}
-            changed = sa.update(deliveries).where(deliveries.c.id == each.id)
-            uow.connection.execute(changed, place)
+            update(uow.connection, each.id, **place)
     if queue and not in_flight:
         lane_store.wake(uow, stored.lane_id)
 
@@ -163,7 +173,8 @@ def build_only_row(
     incident: int, lane: int, new: QueuedDelivery, submission_id: str, now: float
 ) -> dict[str, Any]:
     """Build the row of the only queued delivery of an incident."""
-    only = {"position": 1, "is_head": True, "urgency": _urgency(new)}
+    urgency = _urgency(new.accepted_at, new.delivery.severity, repeat=new.repeat)
+    only = {"position": 1, "is_head": True, "urgency": urgency}
     return _new_row(incident, lane, new, submission_id, now) | only
 
 
@@ -229,9 +240,8 @@ def _new_row(
     }
 
 
-def _urgency(queued: QueuedDelivery) -> float:
-    early = HEAD_START[queued.delivery.severity]
-    return queued.accepted_at - early + REPEAT_DELAY * queued.repeat
+def _urgency(accepted_at: float, severity: Severity, *, repeat: bool) -> float:
+    return accepted_at - HEAD_START[severity] + REPEAT_DELAY * repeat
 
 
 def promote(uow: UnitOfWork, number: int) -> bool:
@@ -242,14 +252,10 @@ def promote(uow: UnitOfWork, number: int) -> bool:
     rows = uow.connection.execute(_QUEUE, {"number": number}).all()
     if rows and all(row.worker_id is None for row in rows):
         urgency = min(
-            row.accepted_at - HEAD_START[Severity(row.severity)] + REPEAT_DELAY * row.is_repeat
-            for row in rows
+            _urgency(row.accepted_at, Severity(row.severity), repeat=row.is_repeat) for row in rows
         )
         urgency += OWN_FAILURE_DELAY * rows[0].own_failures
-        uow.connection.execute(
-            sa.update(deliveries).where(deliveries.c.id == rows[0].id),
-            {"is_head": True, "urgency": urgency},
-        )
+        update(uow.connection, rows[0].id, is_head=True, urgency=urgency)
         lane_store.wake(uow, rows[0].lane_id)
     return bool(rows)
 
@@ -269,20 +275,15 @@ _QUEUE: Final = (
 )
 
 
+def update(connection: sa.Connection, number: int, **changes: Any) -> None:
+    """Change a delivery."""
+    connection.execute(sa.update(deliveries).where(deliveries.c.id == number), changes)
+
+
 def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -> None:
     """End a delivery."""
-    uow.connection.execute(
-        sa.update(deliveries)
-        .where(deliveries.c.id == number)
-        .values(
-            state=state,
-            is_head=False,
-            worker_id=None,
-            lease_until=None,
-            finished_at=uow.now,
-            **changes,
-        )
-    )
+    ended = {"state": state, "is_head": False, "worker_id": None, "lease_until": None}
+    update(uow.connection, number, finished_at=uow.now, **ended, **changes)
 
 
 def delivery_of(row: sa.Row[Any]) -> Delivery:

@@ -62,9 +62,9 @@ def wake_all(uow: UnitOfWork, numbers: Collection[int]) -> None:
     uow.connection.execute(_WAKE, [{"lane": lane, "now": uow.now} for lane in sorted(numbers)])
 
 
-def schedule(connection: sa.Connection, lane: int, moment: float | None) -> None:
-    """Set when a lane is due; None until something is enqueued."""
-    connection.execute(sa.update(lanes).where(lanes.c.id == lane).values(due=moment))
+def update(connection: sa.Connection, lane: int, **changes: Any) -> None:
+    """Change a lane; it is `due` at a moment, or None until something is enqueued."""
+    connection.execute(sa.update(lanes).where(lanes.c.id == lane), changes)
 
 
 @attrs.frozen

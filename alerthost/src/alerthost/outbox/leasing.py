@@ -175,7 +175,7 @@ class Leasing:
         due = self.connection.execute(_SOONEST, {"lane": lane}).scalar()
         if due is not None and not self.now < due <= self.now + FAR:
             due = self.now + LOOK_AGAIN
-        lane_store.schedule(self.connection, lane, due)
+        lane_store.update(self.connection, lane, due=due)
 
     def _lease_within_limits(self, lane: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Lease | None:
         """Lease the first of some heads that the budgets allow.
@@ -195,11 +195,11 @@ class Leasing:
                 taken = rate_limit_store.take(self.connection, limits, self.now, urgent=urgent)
                 found = None if taken is None else self._lease_row(lane, each, taken)
                 if found is None:
-                    lane_store.schedule(self.connection, lane.id, self.now + MOMENT)
+                    lane_store.update(self.connection, lane.id, due=self.now + MOMENT)
                 return found
             exhausted.add((each.spends, urgent))
             soonest = min(soonest, free)
-        lane_store.schedule(self.connection, lane.id, soonest)
+        lane_store.update(self.connection, lane.id, due=soonest)
         return None
 
     def _lease_row(
@@ -228,8 +228,7 @@ class Leasing:
         )
         if not done.rowcount:
             return None
-        leased = sa.update(lanes).where(lanes.c.id == lane.id)
-        self.connection.execute(leased.values(due=self.now, leased_at=self.now))
+        lane_store.update(self.connection, lane.id, due=self.now, leased_at=self.now)
         stored = incident_store.incident_of(
             self.connection.execute(_INCIDENT, {"number": row.incident_id}).one()
         )
@@ -271,11 +270,7 @@ def handle_key(ref: IncidentRef) -> HandleKey:
 def record_expected_handle(connection: sa.Connection, lease: Lease) -> None:
     """Record the handle that an attempt will open its incident under, before it starts."""
     if still_holds(connection, lease):
-        connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.id == lease.id)
-            .values(expected_handle=lease.expected_handle)
-        )
+        delivery_store.update(connection, lease.id, expected_handle=lease.expected_handle)
 
 
 def is_due(connection: sa.Connection, now: float) -> bool:
@@ -294,9 +289,7 @@ def _moment(now: float, together: int) -> dict[str, float]:
 
 def still_holds(connection: sa.Connection, lease: Lease) -> bool:
     """Check that a worker still holds its lease."""
-    row = connection.execute(
-        sa.select(deliveries.c.worker_id, deliveries.c.attempts).where(deliveries.c.id == lease.id)
-    ).first()
+    row = delivery_store.find_row(connection, lease.id)
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
 
 

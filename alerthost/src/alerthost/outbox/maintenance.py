@@ -30,7 +30,7 @@ from alerthost.outbox.group_commit import Resources, log_afterwards
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
-from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, lanes, submissions
+from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
 from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind
 from hostspec.plugins.isolation import can_follow_up
 
@@ -182,9 +182,7 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
     taken = 0
     backend.lock(uow.connection, [incident_store.ref_of(each) for each in lost])
     for each in sorted(lost, key=lambda each: each.lane_id):
-        row = uow.connection.execute(
-            sa.select(deliveries).where(deliveries.c.id == each.id)
-        ).first()
+        row = delivery_store.find_row(uow.connection, each.id)
         if row is None or (row.worker_id, row.attempts) != (each.worker_id, each.attempts):
             continue
         taken += 1
@@ -192,7 +190,7 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
         reason = "the process that was sending it is gone"
         if uow.may_repeat(stored.incident.ref):
             free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
-            uow.connection.execute(sa.update(deliveries).where(deliveries.c.id == row.id), free)
+            delivery_store.update(uow.connection, row.id, **free)
         else:
             outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
             notifier.give_up(uow, row, DeliveryState.UNCERTAIN, outcome, worker_id)
@@ -212,14 +210,13 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
         if row.lease_until is not None and row.lease_until <= uow.now:
             _note_hanging(uow, stored)
         else:
-            lane_store.schedule(uow.connection, stored.lane_id, uow.now)
+            lane_store.update(uow.connection, stored.lane_id, due=uow.now)
     return taken
 
 
 def _note_hanging(uow: UnitOfWork, stored: incident_store.StoredIncident) -> None:
     """Record that attempts in a channel hang: others must not wait for it."""
-    hanging = {"state": LaneState.UNHEALTHY, "due": uow.now}
-    uow.connection.execute(sa.update(lanes).where(lanes.c.id == stored.lane_id), hanging)
+    lane_store.update(uow.connection, stored.lane_id, state=LaneState.UNHEALTHY, due=uow.now)
     due = uow.now + FIRST_RETRY
     lane_store.note_failure(
         uow.connection,

@@ -15,7 +15,7 @@ from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import chunks
-from alerthost.store.tables import deliveries, receipts
+from alerthost.store.tables import receipts
 from hostspec.delivery import Outcome, Receipt
 from hostspec.errors import describe_error
 from hostspec.values import from_json, to_json
@@ -59,7 +59,8 @@ def end_unsent(
     uow: UnitOfWork, number: int, state: DeliveryState, reason: str, *, hook: str = SUPERSEDED
 ) -> None:
     """End a queued delivery without sending it, and record its receipt."""
-    row = uow.connection.execute(_DELIVERY, {"number": number}).one()
+    row = delivery_store.find_row(uow.connection, number)
+    assert row is not None  # noqa: S101 -- only queued deliveries are ended here
     delivery_store.finish(uow, number, state, reason=reason)
     record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
 
@@ -78,9 +79,6 @@ def end_new(
         for row, (each, _) in zip(rows, new, strict=True)
     ]
     uow.connection.execute(_NOTE, [_row(SUPERSEDED, each, NOBODY) for each in ended])
-
-
-_DELIVERY: Final = sa.select(deliveries).where(deliveries.c.id == sa.bindparam("number"))
 
 
 Observe: TypeAlias = Callable[[str, Receipt], None]
