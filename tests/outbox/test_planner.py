@@ -10,15 +10,14 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock, World
+from engines import EITHER, Clock, World, unwritten_plans
 from size import WHOLE
 
 from alerthost.outbox import dispatcher, inbox, plan_writer, planner, serialisation
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.snapshot import Snapshot
 from alerthost.store.database import Database
-from hostspec import Alert, Delivery, Operation, OutcomeKind, Severity, Status
-from hostspec import IncidentRef as IncidentPlace
+from hostspec import Alert, Delivery, IncidentRef, Operation, OutcomeKind, Severity, Status
 from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.planning import Plan
 
@@ -120,7 +119,7 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_team(alert: Alert) -> Sequence[Delivery]:
     """Page the team that a label names."""
-    ref = IncidentPlace("pager.page", "acme", alert.labels.get("team", "all"), alert.key)
+    ref = IncidentRef("pager.page", "acme", alert.labels.get("team", "all"), alert.key)
     return [Delivery(Operation.TRIGGER, ref, alert.identity, alert.severity, {})]
 
 
@@ -326,15 +325,7 @@ def test_a_plan_whose_incident_was_closed_is_made_again(world: World) -> None:
     world.drain()
     world.say("disk", "resolved")
     world.say("disk")
-    made_by = world.engine._planner
-    with world.database.read() as connection:
-        made = list(
-            made_by._in_time(
-                connection,
-                inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin()),
-                world.clock.now,
-            )
-        )
+    made = unwritten_plans(world)
     world.engine.admin.resolve(1)
     with world.database.begin() as connection:
         assert plan_writer.write_plans(UnitOfWork(connection, world.clock.now, {}), made) == []
@@ -440,7 +431,7 @@ def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -
 
 def test_an_ended_incident_is_not_released(world: World) -> None:
     alert = Alert("disk", status=Status.RESOLVED)
-    ref = IncidentPlace("page.page", "acme", "all", "disk")
+    ref = IncidentRef("page.page", "acme", "all", "disk")
     world.database.migrate()
     with world.database.read() as connection:
         planned = Snapshot(connection)

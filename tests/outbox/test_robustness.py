@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import DELIVERED, EITHER, World, deliver, late, leased
+from engines import DELIVERED, EITHER, World, deliver, late, leased, unwritten_plans
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import (
@@ -885,15 +885,7 @@ def test_a_submission_whose_incident_changed_is_planned_again(world: World) -> N
 
 def test_a_submission_planned_by_another_process_is_skipped(world: World) -> None:
     world.say("disk", "resolved")
-    made_by = world.engine._planner
-    with world.database.read() as connection:
-        made = list(
-            made_by._in_time(
-                connection,
-                inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin()),
-                world.clock.now,
-            )
-        )
+    made = unwritten_plans(world)
     world.drain()
     with world.database.begin() as connection:
         assert plan_writer.write_plans(UnitOfWork(connection, world.clock.now, {}), made) == []

@@ -9,11 +9,12 @@ import pytest
 import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
-from alerthost.outbox import completion, heartbeat, leasing
+from alerthost.outbox import completion, heartbeat, inbox, leasing
 from alerthost.outbox.admin_rows import DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.maintenance import Patience
+from alerthost.outbox.plan_writer import PlannedSubmission
 from alerthost.store.database import Database
 from hostspec import Alert, Capabilities, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
 from hostspec.plugins import Plugins, Rule
@@ -169,6 +170,13 @@ def leased(world: Process) -> leasing.Lease:
     assert lease
     world.clock.now = lease.start_by + 1
     return lease
+
+
+def unwritten_plans(world: Process) -> Sequence[PlannedSubmission]:
+    """Plan the pending submissions as a process that has not written the plans yet."""
+    with world.database.read() as connection:
+        pending = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
+        return list(world.engine._planner._in_time(connection, pending, world.clock.now))
 
 
 def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
