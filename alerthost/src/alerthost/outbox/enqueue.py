@@ -42,7 +42,8 @@ def add(uow: UnitOfWork, new: QueuedDelivery, submission_id: str) -> None:
     else:
         if delivery.operation is Operation.TRIGGER:
             incident_store.hold(uow, found.id, delivery.alert)
-            incident_store.update_incidents(uow, {found.id: after_trigger(found, new)})
+            changes = incident_store.after_trigger(found, new)
+            incident_store.update_incident(uow, found.id, **changes)
             delivery_store.expedite_confirmation(uow, found.id, CONFIRMS_EARLY)
         elif delivery.operation is Operation.RESOLVE:
             # the alert may have fired again while an earlier resolve was queued
@@ -167,14 +168,3 @@ def is_repeat(
     last = find_delivered().get(found.id)
     known = (last.severity, last.message) if last else None
     return known == (delivery.severity, delivery.message)
-
-
-def after_trigger(found: StoredIncident, new: QueuedDelivery) -> Mapping[str, object]:
-    """Return the rules, severity and summary of an incident after one more trigger."""
-    incident, delivery = found.incident, new.delivery
-    return {
-        "severity": delivery.severity,
-        "rules": incident_store.dump_texts((*incident.rules, *delivery.rules)),
-        "follow_ups": incident_store.dump_texts((*incident.follow_ups, *delivery.follow_ups)),
-        "summary": incident_store.shorten_summary(new.summary) or found.summary,
-    }

@@ -140,7 +140,7 @@ def open_incident(
     opening = [(QueuedDelivery(delivery, summary=summary), lane)]
     (number,) = open_incidents(uow, opening, **known).values()
     incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
-    shortened = shorten_summary(summary)
+    shortened = shorten(summary, LONGEST_SUMMARY)
     return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, shortened)
 
 
@@ -176,8 +176,8 @@ def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> di
         "state": IncidentState.RESOLVED,
         "severity": delivery.severity,
         "handle": None,
-        "rules": dump_texts(delivery.rules),
-        "follow_ups": dump_texts(delivery.follow_ups),
+        "rules": json.dumps(list(dict.fromkeys(delivery.rules))),
+        "follow_ups": json.dumps(list(dict.fromkeys(delivery.follow_ups))),
         "may_be_open": False,
         "trigger_delivered": False,
         "unconfirmed": False,
@@ -185,13 +185,29 @@ def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> di
         "opened_at": now,
         "changed_at": now,
         "version": 0,
-        "summary": shorten_summary(summary),
+        "summary": shorten(summary, LONGEST_SUMMARY),
     }
 
 
-def shorten_summary(summary: str) -> str:
-    """Return a summary as it is stored with an incident."""
-    return shorten(summary, LONGEST_SUMMARY)
+def after_trigger(found: StoredIncident, new: QueuedDelivery) -> Mapping[str, Any]:
+    """Return the rules, severity and summary of an incident after one more trigger."""
+    merged = merge_trigger(found.incident, new.delivery)
+    return {
+        "severity": merged.severity,
+        "rules": json.dumps(merged.rules),
+        "follow_ups": json.dumps(merged.follow_ups),
+        "summary": shorten(new.summary, LONGEST_SUMMARY) or found.summary,
+    }
+
+
+def merge_trigger(incident: Incident, delivery: Delivery) -> Incident:
+    """Return an incident with the severity, the rules and the follow-ups of one more trigger."""
+    return attrs.evolve(
+        incident,
+        severity=delivery.severity,
+        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+    )
 
 
 def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
@@ -326,8 +342,3 @@ def ref_of(row: sa.Row[Any]) -> IncidentRef:
 def dump_handle(handle: Handle) -> str:
     """Return a handle as it is stored."""
     return json.dumps(to_json(Outcome(OutcomeKind.DELIVERED, handle=handle))["handle"])
-
-
-def dump_texts(texts: Iterable[str]) -> str:
-    """Return texts as they are stored with an incident, each once."""
-    return json.dumps(list(dict.fromkeys(texts)))

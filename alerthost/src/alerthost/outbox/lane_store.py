@@ -52,14 +52,10 @@ def lane_of(connection: sa.Connection, ref: IncidentRef) -> int:
     return int(found)
 
 
-def wake(uow: UnitOfWork, lane: int) -> None:
-    """Schedule a lane for now; if it fails, for the next moment that allows a first attempt."""
-    wake_all(uow, [lane])
-
-
-def wake_all(uow: UnitOfWork, numbers: Collection[int]) -> None:
-    """Schedule lanes as `wake` does, in the order in which they are locked."""
-    uow.connection.execute(_WAKE, [{"lane": lane, "now": uow.now} for lane in sorted(numbers)])
+def wake(uow: UnitOfWork, *numbers: int) -> None:
+    """Schedule lanes for now; one that fails, for the next moment that allows a first attempt."""
+    in_order = [{"lane": lane, "now": uow.now} for lane in sorted(numbers)]  # of locking
+    uow.connection.execute(_WAKE, in_order)
 
 
 def update(connection: sa.Connection, lane: int, **changes: Any) -> None:

@@ -270,7 +270,7 @@ class _Batch:
             else:
                 number, lane = found.id, found.lane_id
                 if delivery.operation is Operation.TRIGGER:
-                    triggered[number] = enqueue.after_trigger(found, each.new)
+                    triggered[number] = incident_store.after_trigger(found, each.new)
                 elif (
                     delivery.operation is Operation.RESOLVE
                     and delivery.alert in found.incident.holders
@@ -282,7 +282,7 @@ class _Batch:
         incident_store.update_incidents(uow, triggered)
         incident_store.release_each(uow, released)
         delivery_store.insert_all(uow.connection, rows)
-        lane_store.wake_all(uow, {row["lane_id"] for row in rows})
+        lane_store.wake(uow, *{row["lane_id"] for row in rows})
 
     def _lane(self, ref: IncidentRef) -> int:
         key = ref.installation, ref.destination

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import sqlalchemy as sa
@@ -127,14 +127,7 @@ class Snapshot:
             incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
             self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
         elif delivery.operation is Operation.TRIGGER:
-            rules = dict.fromkeys((*found.incident.rules, *delivery.rules))
-            follow_ups = dict.fromkeys((*found.incident.follow_ups, *delivery.follow_ups))
-            self._put(
-                found,
-                severity=delivery.severity,
-                rules=tuple(rules),
-                follow_ups=tuple(follow_ups),
-            )
+            self._put(found, incident_store.merge_trigger(found.incident, delivery))
             self._hold(ref, delivery.alert)
         elif delivery.operation is Operation.RESOLVE:
             self._release(ref, delivery.alert, close=False)
@@ -148,19 +141,19 @@ class Snapshot:
         found = self.at(ref)
         if found is not None and alert not in found.incident.holders:
             self._refs_held_by(alert)[ref] = None
-            self._put(found, holders=(*found.incident.holders, alert))
+            holders = (*found.incident.holders, alert)
+            self._put(found, attrs.evolve(found.incident, holders=holders))
 
     def _release(self, ref: IncidentRef, alert: Identity, *, close: bool) -> None:
         self._refs_held_by(alert).pop(ref, None)
         found = self.at(ref)
         if found is not None:
             holders = tuple(each for each in found.incident.holders if each != alert)
-            self._put(found, holders=holders)
+            self._put(found, attrs.evolve(found.incident, holders=holders))
             if close and not holders:
                 self._incidents[ref] = None
 
-    def _put(self, found: StoredIncident, **changes: Any) -> None:
-        changed = attrs.evolve(found.incident, **changes)
+    def _put(self, found: StoredIncident, changed: Incident) -> None:
         self._incidents[changed.ref] = attrs.evolve(found, incident=changed)
 
 
