@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from measuring import KEYS, table
 
 from alerthost.outbox.engine import POLL, Engine
-from alerthost.outbox.rate_limit import ORDINARY, USABLE, Budget
+from alerthost.outbox.rate_limit import ORDINARY, USABLE, RateLimit
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries
-from hostspec import Alert, Operation, Outcome, Severity
+from hostspec import Alert, Limit, Operation, Outcome, Severity
 from hostspec.plugins import Rule, load
 from pagerduty_plugin.constants import EVENTS_PER_MINUTE, RATE_WINDOW
 from pagerduty_plugin.testing import FakePagerDuty
@@ -162,13 +162,13 @@ def _check(alerts: Sequence[tuple[float, Alert]], fake: FakePagerDuty) -> None:
 
 def in_order(alerts: Sequence[tuple[float, Alert]]) -> Measured:
     """Send every alert in order, as soon as the whole budget allows."""
-    budget = Budget()
+    budget = RateLimit(Limit("key", EVENTS_PER_MINUTE, RATE_WINDOW))
     now = BEGAN
     measured = Measured(sent=len(alerts))
     for moment, alert in alerts:
         now = max(now, moment)
-        now = budget.free_at(now, count=EVENTS_PER_MINUTE, window=RATE_WINDOW, urgent=True)
-        budget = budget.take(now, window=RATE_WINDOW, urgent=True)
+        now = budget.free_at(now, urgent=True)
+        budget = budget.take(now, urgent=True)
         measured.last_sent[alert.key] = now - BEGAN
     return measured
 
