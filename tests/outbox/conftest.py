@@ -1,4 +1,4 @@
-"""Engines on a database of the test's own, of both kinds, with a clock that it sets."""
+"""Engines on SQLite and PostgreSQL, each on its own database, with a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -442,7 +442,7 @@ def test_admin_reports_whether_a_process_delivers(world: World) -> None:
 
 
 def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None:
-    """An outage that turned into a wrong key: the deliveries tried in the outage show it, too."""
+    """After an outage and a wrong key, deliveries tried in the outage show the wrong key, too."""
     world.fail(Outcome(OutcomeKind.UNREACHABLE, "no answer"))
     world.say("disk")
     world.drain()

@@ -28,7 +28,7 @@ def limited(count: int, window: float = 60.0) -> RateLimit:
 def full(
     *, count: int = 120, window: float = 60.0, urgent: bool = True, now: float = NOW
 ) -> tuple[RateLimit, int]:
-    """Take all that goes at one moment."""
+    """Take messages until none is free at this moment."""
     budget, taken = limited(count, window), 0
     while budget.free_at(now, urgent=urgent) <= now:
         budget = budget.take(now, urgent=urgent)
@@ -115,7 +115,7 @@ def test_a_lowered_limit_is_free_when_enough_messages_left() -> None:
 def test_no_window_holds_more_than_the_limit(
     count: int, window: float, steps: Sequence[tuple[float, bool, float]]
 ) -> None:
-    """Whatever the pace, and though the clock goes back, by up to a window after a message."""
+    """At any pace, even if the clock goes back by up to a window after a message."""
     budget, real, behind, left = limited(count, window), 0.0, -10_000.0, window
     taken: list[float] = []
     others: list[float] = []

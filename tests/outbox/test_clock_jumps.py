@@ -1,4 +1,4 @@
-"""Nothing is forgotten on the word of one clock jump."""
+"""A clock jump alone forgets no incident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that are wrong: a sender's, and the host's own. None of them keeps an incident open."""
+"""A wrong clock of a sender or of the host keeps no incident open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_sender_clock_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) 
 
 @pytest.mark.parametrize("back", [0, 8 * 3600])
 def test_an_update_before_a_wrong_future_time_is_applied(at: Paging, back: int) -> None:
-    """A time that is far ahead is no measure, also not the time at which it was accepted."""
+    """Neither a time far ahead nor the time of its acceptance is used for comparison."""
     at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
     at.clock.now += 60
     at.say("resolved", updated_at=NOW - dt.timedelta(seconds=back))
@@ -99,7 +99,7 @@ def test_a_repair_names_how_far_ahead_a_time_is(lead: dt.timedelta, said: str) -
 
 
 def test_a_clock_within_a_minute_is_not_reported() -> None:
-    """No two clocks agree; the order of acceptance still counts."""
+    """The clocks of the processes differ; the order of acceptance counts."""
     soon = NOW + dt.timedelta(minutes=1)
     alert = Alert("k", "s", severity="info", started_at=soon, updated_at=soon).as_of(NOW)
     assert (alert.started_at, alert.updated_at, alert.repairs) == (soon, NOW, ())

@@ -1,4 +1,4 @@
-"""Several real processes on one PostgreSQL, which die, freeze, or lose it, at any instant."""
+"""Several real processes on one PostgreSQL, which die, freeze, or lose the server at any time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROUNDS = 8
 AT_ONCE = 40
 PAIRS = 9
 AHEAD = (0.0, 3600.0, -3600.0)
-"""Seconds by which clocks of machines are wrong."""
+"""Seconds by which the clocks of machines differ."""
 
 LOG = """
 CREATE TABLE leases (
@@ -65,14 +65,14 @@ CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON submissions DEFERRABLE INITI
     FOR EACH ROW WHEN (CAST(NEW.submission_id AS int) % {2 * PROBLEMS} = 0)
     EXECUTE FUNCTION take_time();
 """
-"""Lets the commits of the first front take so long that the other one would overtake it."""
+"""Makes the commits of the first front slow, so that the other one would overtake it."""
 
 QUEUED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @attrs.frozen
 class Process:
-    """A worker, or one that accepts."""
+    """A worker process, or one that only accepts."""
 
     popen: subprocess.Popen[str]
 
@@ -166,7 +166,7 @@ class Cluster:
 
 @pytest.fixture
 def limit() -> int:
-    """Return how many events a minute the fake takes; 0 for any number."""
+    """Return how many events a minute the fake accepts; 0 for any number."""
     return 0
 
 
@@ -261,7 +261,7 @@ def _check(cluster: Cluster, count: int) -> None:
 
 
 def _check_leases(cluster: Cluster) -> None:
-    """Check that nothing was started but by who held it then."""
+    """Check that each attempt was started by the holder of its lease."""
     leases = defaultdict(list)
     for delivery, *lease in cluster.execute(
         "SELECT delivery, attempt, worker_id, until, moment FROM leases ORDER BY number"

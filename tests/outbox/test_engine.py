@@ -126,7 +126,7 @@ def test_a_repeat_of_an_ended_episode_opens_nothing(world: World) -> None:
 def test_a_source_that_was_offline_pages_again(
     world: World, seconds: float, sent: list[str]
 ) -> None:
-    """Alertmanager resolves an alert that it hears no more of; then it fires as it started."""
+    """Alertmanager resolves an alert without updates; afterwards it fires with its old start."""
     world.say("disk", started_at=BEGUN)
     world.say("disk", "resolved", started_at=BEGUN)
     world.drain()
@@ -157,7 +157,7 @@ def test_a_later_update_is_no_late_repeat(world: World) -> None:
 
 
 def test_a_start_ahead_of_the_clock_is_no_late_repeat(world: World) -> None:
-    """Two of one request become the same time."""
+    """Two alerts of one request get the same time."""
     now = dt.datetime.fromtimestamp(world.clock.now, dt.UTC)
     ahead = [now + dt.timedelta(minutes=each) for each in (5, 6)]
     world.engine.accept_many(

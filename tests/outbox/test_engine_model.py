@@ -85,11 +85,11 @@ RECORDED = "#missed"
 
 
 class KilledError(BaseException):
-    """The process is gone in the middle of an attempt."""
+    """The process ends in the middle of an attempt."""
 
 
 class KilledEngine(Engine):
-    """Writes nothing down of an attempt in which it was killed, or that others took over."""
+    """Records no outcome of an attempt in which it was killed, or that was reclaimed."""
 
     killed = False
 
@@ -159,7 +159,7 @@ class Message:
 
 
 class Pages(Page):
-    """The action: it meets what the story says."""
+    """The action; its attempts end as the story says."""
 
     def __init__(self, story: Story) -> None:
         super().__init__(correlate=lambda alert: alert.key[0])
@@ -216,7 +216,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.database = database
         if not number % progress.EVERY:
-            progress.tell(f"{database.engine.dialect.name}: {number} examples")
+            progress.report(f"{database.engine.dialect.name}: {number} examples")
 
     @initialize(missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]))
     def start(self, missed: str) -> None:
@@ -275,7 +275,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def swap(self) -> None:
-        """Give the next turn to the other engine."""
+        """Switch to the other engine."""
         self.engine, self.other = self.other, self.engine
 
     @rule(name=st.sampled_from([*RULES]))

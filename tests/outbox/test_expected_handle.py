@@ -37,7 +37,7 @@ def handles(world: World) -> list[Any]:
 
 
 class KilledError(BaseException):
-    """The process is gone in the middle of an attempt."""
+    """The process ends in the middle of an attempt."""
 
 
 def kill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

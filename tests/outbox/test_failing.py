@@ -25,7 +25,7 @@ def is_bad(delivery: Delivery) -> bool:
 
 
 def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
-    """Make alerts called bad fail always, after a while, and the rest get through."""
+    """Make alerts named "bad" always fail, and all others succeed."""
 
     def send(delivery: Delivery) -> Outcome:
         if is_bad(delivery):
@@ -37,7 +37,7 @@ def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
 
 
 def goods(world: World) -> list[str]:
-    """The states of the deliveries that nothing is wrong with."""
+    """Return the states of the sound deliveries."""
     return [str(each.state) for each in reversed(world.entries) if not is_bad(each.delivery)]
 
 
@@ -89,7 +89,7 @@ def test_a_failing_delivery_is_dead_lettered_while_others_get_through(
 
 
 def test_while_nothing_gets_through_nothing_is_dead_lettered(world: World) -> None:
-    """One got through after the first failure, and then the provider is down."""
+    """One delivery gets through after the first failure; then the provider is down."""
     world.fail(TIMED_OUT)
     world.say("disk", severity="critical")
     world.drain()
@@ -112,7 +112,7 @@ def test_while_nothing_gets_through_nothing_is_dead_lettered(world: World) -> No
 
 
 def test_a_recovered_provider_is_found_despite_a_failing_delivery(world: World) -> None:
-    """All were tried while it was down, so that nothing is new; what always fails came first."""
+    """All deliveries were tried in the outage, so none is new; the failing one came first."""
     world.page.behaviour["send"] = lambda _: FAULTED
     for number in range(3):
         world.say(f"bad {number}", severity="critical")
@@ -154,7 +154,7 @@ def test_after_a_clock_change_a_page_goes_before_failing_deliveries(
 
 @pytest.mark.parametrize("hours", [3, 24 * 400])
 def test_a_page_from_a_clock_ahead_does_not_wait_for_a_flood(hours: int, world: World) -> None:
-    """It was accepted in the clock's future: its age counts from the moment that is noticed."""
+    """It was accepted in the future of the clock: its age counts from the correction on."""
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     world.clock.now += hours * 3600
     world.say("page", severity="critical")
@@ -211,7 +211,7 @@ def test_a_revoked_key_delays_no_page_under_a_valid_key(
 def test_only_incidents_of_a_revoked_key_are_blocked(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
-    """The newest key is bad; what the old one opened is followed up all the same."""
+    """The newest key is revoked; incidents of the old one are still followed up."""
     at = Paging(fake, database, clock)
     at.say("firing", key="old")
     at.connect(NEW_KEY, KEY)
@@ -228,7 +228,7 @@ def test_only_incidents_of_a_revoked_key_are_blocked(
 def test_a_slow_first_attempt_delays_no_page(
     worlds: Callable[..., World],
 ) -> None:
-    """Nor does a second one that does: only one of those is in flight at a time."""
+    """Of several slow deliveries only one is in flight at a time."""
     world = worlds(workers=8)
     started: list[str] = []
 
@@ -251,7 +251,7 @@ def test_a_slow_first_attempt_delays_no_page(
 
 
 def test_a_delivery_that_fails_alone_in_its_lane_is_late_and_listed(world: World) -> None:
-    """It is not dead-lettered: nothing shows whether it is at fault, or its lane."""
+    """It is not dead-lettered: the failure may be that of its lane."""
     poison(world, FAULTED)
     world.say("bad")
     world.settle(24 * 3600, step=1800)

@@ -1,4 +1,4 @@
-"""On a full disk accepted alerts are paged, and nothing more is accepted."""
+"""On a full disk accepted alerts are sent, and no more are accepted."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def locked(*_: object, **__: object) -> NoReturn:
 
 
 def test_no_alert_waits_longer_than_the_lock_timeout(tmp_path: Path) -> None:
-    """However many jobs wait before it; an accepted alert waits for its turn."""
+    """This holds however many jobs are queued before it."""
     going, go_on = threading.Event(), threading.Event()
 
     def slow(_: sa.Connection) -> None:
@@ -303,7 +303,7 @@ def test_many_threads_accept_at_once(world: World) -> None:
 
 
 def test_a_job_that_is_being_written_is_awaited(tmp_path: Path) -> None:
-    """Its lock timeout ends while another job of its transaction takes time."""
+    """Its lock timeout ends while another job of its transaction runs."""
     with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.5) as database:
         database.migrate()
         writer = Writer(database)

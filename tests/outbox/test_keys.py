@@ -117,7 +117,7 @@ def test_an_unreadable_key_orphans_nothing(at: Paging, monkeypatch: pytest.Monke
 
 
 def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:
-    """Of 20 a minute 19 are used; the first under a new key costs the one that was known, too."""
+    """Of 20 a minute, 19 are used; the first message of a new key counts for the old one, too."""
     old = [f"old {number}" for number in range(12)]
     new = [f"new {number}" for number in range(12)]
     for key in old:
@@ -157,7 +157,7 @@ def test_the_rate_limit_of_the_account_is_kept(
 
 
 def test_a_changed_rate_limit_applies_to_open_incidents(database: Database, clock: Clock) -> None:
-    """From the first that is sent: only then is it read."""
+    """It applies from the first message on, when the new limit is read."""
     with fake_at(clock) as fake:
         at = Paging(fake, database, clock)
         at.connect(KEY, rate_limit=1000)

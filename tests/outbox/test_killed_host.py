@@ -47,7 +47,9 @@ def test_accepted_alerts_survive_every_kill(
     for kill in range(1, KILLS + 1):
         accepted = _run_and_kill(hosts, fake, accepted, chance)
         if not kill % progress.EVERY:
-            progress.tell(f"{url.partition(':')[0]}: {kill} kills, {accepted} submissions accepted")
+            progress.report(
+                f"{url.partition(':')[0]}: {kill} kills, {accepted} submissions accepted"
+            )
     engine = engine_of(tmp_path, fake.url, url, lease=LEASE)
     with engine.database:
         _check(engine, fake, accepted)

@@ -49,7 +49,7 @@ TAKEN = {"closing", "dripping", "truncated", "accepting without JSON"}
 
 
 class Time:
-    """The real time, which a test may let jump."""
+    """The real time; a test may add a jump."""
 
     jumped = 0.0
 
@@ -65,7 +65,7 @@ def fakes() -> Iterator[tuple[FakePagerDuty, FakePagerDuty]]:
 
 
 def engine_at(folder: Path, bad: FakePagerDuty, good: FakePagerDuty, clock: Time) -> Engine:
-    """Make an engine that pages one service at each fake, by alert; workers are few."""
+    """Make an engine with few workers that sends each alert to a service of one of the fakes."""
     plugins = load(["pagerduty"])
     services = [
         {"name": "bad", "integration_key": BAD},
@@ -133,7 +133,7 @@ def test_a_failing_lane_delays_no_other(
 def test_a_clock_step_while_workers_run_breaks_no_guarantee(
     hours: int, tmp_path: Path, fakes: tuple[FakePagerDuty, FakePagerDuty]
 ) -> None:
-    """In the middle of an attempt, and while others wait for their retry or for a pause."""
+    """The clock steps during an attempt, and while other deliveries wait for a retry or pause."""
     gate, clock = Gate(), Time()
     fake, _ = fakes
     fake.misbehave(misbehaviour.late(gate), times=1, key=GOOD)

@@ -1,4 +1,4 @@
-"""What an earlier version was doing goes on after an update."""
+"""After an update, the work of an earlier version continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A problem that was over before PagerDuty could be notified, from accepting it to the wire."""
+"""A problem that was over before PagerDuty was notified, from acceptance to the wire."""
 
 from __future__ import annotations
 

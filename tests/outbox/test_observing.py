@@ -149,7 +149,7 @@ def test_every_delivery_is_reported_whatever_its_end(world: World) -> None:
 
 
 class DeadWriter:
-    """Of a process that dies before anything is on the disk."""
+    """The writer of a process that dies before it commits."""
 
     def run(self, work: Callable[..., object]) -> None:
         """Do nothing."""
@@ -205,7 +205,7 @@ def test_a_failing_observer_is_named_and_affects_no_other(
 
 
 def test_observers_are_called_outside_of_transactions(world: World) -> None:
-    """It may take its time, and may look at the engine itself."""
+    """An observer may be slow, and may use the engine."""
     seen: list[list[str]] = []
 
     class Looking:
@@ -321,7 +321,7 @@ def ignore(*_: object) -> None:
 def test_large_receipts_are_read_a_few_at_a_time(
     worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of deliveries that are late, and of receipts; here each is large."""
+    """Late deliveries and receipts, all of them large."""
     monkeypatch.setattr(serialisation, "CHUNK_BYTES", 1)
     world = worlds(patience=Patience(late=100, keep=1e9))
     world.fail(*[UNREACHABLE] * 8)

@@ -100,7 +100,7 @@ def hung(fake: FakePagerDuty, database: Database, clock: Clock) -> tuple[Paging,
 def test_an_orphan_stays_one_after_a_late_trigger(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
-    """The attempt of a hung process may have opened it again; both resolves close that."""
+    """The attempt of a hanging process may have opened it again; both resolves close it."""
     at, lease = hung(fake, database, clock)
 
     late(at, lease)
@@ -120,7 +120,7 @@ def test_an_orphan_stays_one_after_a_late_trigger(
 def test_a_late_trigger_is_not_taken_for_the_new_incident(
     fake: FakePagerDuty, database: Database, clock: Clock, *, back: bool
 ) -> None:
-    """Neither while it is orphaned, nor while its resolve is queued."""
+    """This holds while it is orphaned, and while its resolve is queued."""
     at, lease = hung(fake, database, clock)
     if back:
         at.connect(NEW_KEY, KEY)
@@ -243,7 +243,7 @@ def test_resolved_by_hand_an_orphan_stays_one_without_its_key(at: Paging) -> Non
 def test_a_recovering_orphan_is_listed_until_its_resolve_is_delivered(
     at: Paging, command: str
 ) -> None:
-    """By hand nothing is sent twice: the queued resolve is followed, or dropped."""
+    """Resolved by hand, nothing is sent twice: the queued resolve is used, or discarded."""
     engine = at.connect(NEW_KEY, KEY)
     admin = engine.admin
     number = number_of(at)
@@ -304,7 +304,7 @@ def test_a_later_resolve_is_answered_with_the_orphaned_state(at: Paging) -> None
 def test_a_removed_key_is_reported_before_it_orphans_incidents(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
-    """By `check`, and at the start of `send` and `run`."""
+    """`check` reports it, and `send` and `run` do at their start."""
     at = Paging(fake, database, clock)
     at.say("firing")
     at.say("firing", key="memory")

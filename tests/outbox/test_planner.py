@@ -124,7 +124,7 @@ def of_team(alert: Alert) -> Sequence[Delivery]:
 
 
 def batches_until(world: World, key: str) -> int:
-    """Return how many batches are planned until an alert is."""
+    """Return how many batches are planned until an alert is planned."""
     for number in range(1, 100):
         if any(each.startswith(f"{key} ") for each in planned(world)):
             return number
@@ -250,7 +250,7 @@ def test_queries_for_a_batch_do_not_grow_with_it(
 
 @EITHER
 def test_a_new_alert_takes_one_query_more(world: World) -> None:
-    """It asks whether its incident is open."""
+    """The query asks whether its incident is open."""
     few = statements_of(world, [Alert(f"a{number}") for number in range(4)])
     many = statements_of(world, [Alert(f"b{number}") for number in range(14)])
 
@@ -407,7 +407,7 @@ def test_a_batch_has_the_result_of_planning_one_by_one(
 
 
 def test_a_resolve_of_no_incident_is_not_sent(world: World) -> None:
-    """A plugin may plan it for an alert that fires."""
+    """A plugin may plan a resolve for a firing alert."""
 
     def plan(alert: Alert) -> Sequence[Delivery]:
         return [attrs.evolve(each, operation=Operation.RESOLVE) for each in of_team(alert)]

@@ -1,4 +1,4 @@
-"""The hot queries use their indexes, so that they stay fast however much waits."""
+"""The hot queries use their indexes, so that they stay fast with a large backlog."""
 
 from __future__ import annotations
 

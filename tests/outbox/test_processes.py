@@ -45,7 +45,7 @@ def start(tmp_path: Path, fake: FakePagerDuty) -> Iterator[Callable[..., Process
 
 
 def ended(process: Process) -> list[str]:
-    """Return what a process said, when it has ended."""
+    """Return the output of a process after its end."""
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 0
     return out.splitlines()

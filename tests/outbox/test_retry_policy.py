@@ -112,7 +112,7 @@ def test_the_eighth_failure_of_its_own_dead_letters_a_delivery(kind: OutcomeKind
 
 
 def test_an_uncertain_delivery_ends_and_its_lane_is_unhealthy() -> None:
-    """Else all that waits would burn through a provider that is down, attempt by attempt."""
+    """Otherwise all queued deliveries would use up their tries on a provider that is down."""
     decision = judged(OutcomeKind.UNCERTAIN, attempts=8, failures=2)
     assert decision.state is DeliveryState.UNCERTAIN
     assert decision.lane is LaneState.UNHEALTHY
@@ -202,17 +202,17 @@ def test_an_attempt_that_did_not_arrive_changes_no_state(
     assert episode.after(operation, delivered=False, may_have_arrived=False) == episode
 
 
-TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
+TAKEN, UNKNOWN = "taken", "unknown"
 
 
 @pytest.mark.parametrize(
     ("before", "operation", "answer", "after"),
     [
         (CLOSED, T, TAKEN, OPEN),
-        (CLOSED, T, NOBODY_KNOWS, MAYBE),
+        (CLOSED, T, UNKNOWN, MAYBE),
         (MAYBE, T, TAKEN, OPEN_IN_DOUBT),
         (OPEN, T, TAKEN, OPEN),
-        (OPEN, T, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, T, UNKNOWN, OPEN_IN_DOUBT),
         # a repeat does not undo an acknowledgement
         (TAKEN_ON, T, TAKEN, TAKEN_ON),
         (LATE, T, TAKEN, OPEN_IN_DOUBT),
@@ -221,14 +221,14 @@ TAKEN, NOBODY_KNOWS = "taken", "nobody knows"
         # a trigger may still be on its way
         (MAYBE, R, TAKEN, LATE),
         (LATE, R, TAKEN, LATE),
-        (OPEN, R, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, R, UNKNOWN, OPEN_IN_DOUBT),
         (OPEN, A, TAKEN, TAKEN_ON),
         (MAYBE, A, TAKEN, attrs.evolve(MAYBE, state=IncidentState.ACKNOWLEDGED)),
         (CLOSED, A, TAKEN, CLOSED),
-        (OPEN, A, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, A, UNKNOWN, OPEN_IN_DOUBT),
         (OPEN, U, TAKEN, OPEN),
         (CLOSED, U, TAKEN, CLOSED),
-        (OPEN, U, NOBODY_KNOWS, OPEN_IN_DOUBT),
+        (OPEN, U, UNKNOWN, OPEN_IN_DOUBT),
     ],
 )
 def test_the_provider_state_after_an_attempt(

@@ -32,7 +32,7 @@ from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
 pytestmark = EITHER
 
 LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(200))
-"""Longer than an index of PostgreSQL takes, however it is packed."""
+"""Longer than an index row of PostgreSQL may be, even when compressed."""
 
 OLD, NEW = {"key": "old"}, {"key": "new"}
 
@@ -416,7 +416,7 @@ def test_a_late_trigger_of_a_firing_alert_is_unconfirmed(world: World) -> None:
 
 
 def arrive_when_all_is_over(world: World) -> None:
-    """Deliver a trigger late: its alert was fired again, resolved, and resolved again meanwhile."""
+    """Deliver a trigger late, after its alert fired again, and was resolved twice."""
     world.say("disk")
     lease = leased(world)
     for status in ("firing", "resolved"):
@@ -703,7 +703,7 @@ def test_a_new_engine_takes_over_at_a_reload(world: World) -> None:
 
 
 def test_the_outcome_of_a_removed_delivery_changes_nothing(world: World) -> None:
-    """It hung for so long that its delivery was finished by another, and pruned."""
+    """Another process finished its delivery during the hang, and it was pruned."""
     world.say("disk")
     lease = leased(world)
     world.drain()
@@ -827,7 +827,7 @@ def test_the_store_fails_while_an_engine_starts(
 
 
 def test_several_use_one_engine_at_once(world: World) -> None:
-    """A task queue may run `drain` twice at a time: who ends first does not leave for both."""
+    """A task queue may run `drain` twice at once: the first to end leaves the other registered."""
     gate = threading.Barrier(2, timeout=60)
     names: set[str] = set()
 

@@ -39,7 +39,7 @@ def engines(tmp_path: Path, fake: FakePagerDuty) -> Iterator[Callable[[], Engine
 
 @pytest.fixture
 def queued() -> Iterator[list[Any]]:
-    """Return all that was put into Celery's queue."""
+    """Return the messages in the queue of Celery."""
     bodies: list[Any] = []
 
     def note(body: Any, headers: Any, **_: Any) -> None:
@@ -52,7 +52,7 @@ def queued() -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="module")
 def worker(_celery_leaves_logging_alone: None) -> Iterator[tuple[Any, list[Engine]]]:
-    """Return a task that drains, in a worker that runs, and the engine that it finds there."""
+    """Return a task that drains, in a running worker, and its engine."""
     app = Celery("host", broker="memory://", backend="cache+memory://", set_as_current=False)
     found: list[Engine] = []
 
@@ -119,7 +119,7 @@ def test_many_concurrent_tasks_send_nothing_twice(
 def test_an_asyncio_program_accepts_without_blocking_its_loop(
     engines: Callable[[], Engine], fake: FakePagerDuty
 ) -> None:
-    """Another program has locked the database, and only the loop itself can let it go on."""
+    """Another program holds the lock of the database, and only the loop releases it."""
     engine = engines()
     engine.database.migrate()
 

@@ -1,4 +1,4 @@
-"""What processes on one server owe each other: each guard, and what would happen without it."""
+"""Processes on one server do not disturb each other: one test for each guard."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ QUEUED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 @pytest.fixture(autouse=True)
 def _locks_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep sessions that hold locks: on a busy machine a test may hold one for long."""
+    """Keep sessions that hold locks: a test on a busy machine may hold one for a long time."""
     patient = postgresql._SERVER_SETTINGS.replace(
         "session_timeout = 10000", "session_timeout = 600000"
     )
@@ -604,7 +604,7 @@ def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(
 
 
 def test_a_lease_without_an_attempt_is_reclaimed(world: World) -> None:
-    """The server went down during the lease: it was committed, and no worker knows."""
+    """The server failed during the lease: it is committed, and no worker holds it."""
     world.say("disk")
     with world.engine._registration.registered() as name:
         world.engine._dispatcher.plan()

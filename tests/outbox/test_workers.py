@@ -1,4 +1,4 @@
-"""Workers outlive a store that fails: they say so, and go on when it is back."""
+"""Workers survive a failing store: they report it, and continue when it is back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Return an engine that does not wait long for a store, or before it tries again."""
+    """Return an engine with short timeouts and pauses."""
     monkeypatch.setattr(workers, "RETRY_STORE", 0.01)
     monkeypatch.setattr(maintenance, "KEEP", 0.01)
     with Database("sqlite:///alerthost.db", tmp_path, lock_timeout=0.05) as database:
@@ -38,7 +38,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 class Heard(logging.Handler):
-    """Waits for something to be logged."""
+    """Waits for a log message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ print(sum(status.settled for status in engine.admin.statuses(ids)))
 
 
 def test_a_really_full_disk_loses_no_accepted_alert(tmp_path: Path) -> None:
-    """The system itself refuses to let the files of the database grow."""
+    """The system refuses every growth of the database files."""
     with FakePagerDuty(services={"checkout": KEY}, rate_limit=0) as fake:
         ran = subprocess.run(
             [sys.executable, "-c", UNTIL_IT_IS_FULL, str(tmp_path), fake.url],

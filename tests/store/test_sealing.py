@@ -1,4 +1,4 @@
-"""A sealed secret is unsealed by `reveal` only, and shown nowhere else."""
+"""Only `reveal` unseals a secret; it is shown nowhere else."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@ EVERY = 50
 _began = time.monotonic()
 
 
-def tell(message: str) -> None:
+def report(message: str) -> None:
     sys.stderr.write(f"{time.monotonic() - _began:6.0f} s  {message}\n")
     sys.stderr.flush()
