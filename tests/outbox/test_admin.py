@@ -193,9 +193,7 @@ def test_a_confirming_resolve_can_be_replayed(world: World) -> None:
     assert world.open == []
 
 
-def test_discarding_a_delivery_of_an_ended_incident_closes_no_other(
-    world: World,
-) -> None:
+def test_discarding_a_delivery_of_an_ended_incident_closes_no_other(world: World) -> None:
     unconfirmed(world)
     world.say("disk")
     world.fail(OutcomeKind.DELIVERED, REJECTED)

@@ -275,9 +275,7 @@ def _check_leases(cluster: Cluster) -> None:
         assert moment < before[-1][2]
 
 
-def test_a_frozen_worker_starts_no_attempt_after_its_lease(
-    cluster: Cluster,
-) -> None:
+def test_a_frozen_worker_starts_no_attempt_after_its_lease(cluster: Cluster) -> None:
     engine = cluster.engine
     engine.database.migrate()
     cluster.execute(LOG)
@@ -297,9 +295,7 @@ def test_a_frozen_worker_starts_no_attempt_after_its_lease(
     _check_leases(cluster)
 
 
-def test_a_host_without_its_server_accepts_nothing_until_it_is_back(
-    cluster: Cluster,
-) -> None:
+def test_a_host_without_its_server_accepts_nothing_until_it_is_back(cluster: Cluster) -> None:
     with cluster.engine as engine:
         assert engine.wait([engine.accept(alert_of(0))], 60)[0].settled
         cluster.stop()
@@ -334,9 +330,7 @@ def test_a_budget_holds_for_all_workers_together(cluster: Cluster) -> None:
     assert engine.admin.backlog().queued == len(ids) - len(answers)
 
 
-def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
-    cluster: Cluster,
-) -> None:
+def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(cluster: Cluster) -> None:
     cluster.engine.database.migrate()
     cluster.execute(SLOW_FRONT)
     fronts = [cluster.start("front"), cluster.start("front")]
@@ -360,9 +354,7 @@ def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(
     assert reported == sorted(reported)
 
 
-def test_of_five_hosts_that_start_together_one_migrates(
-    cluster: Cluster,
-) -> None:
+def test_of_five_hosts_that_start_together_one_migrates(cluster: Cluster) -> None:
     cluster.execute(LOG_TABLES)
     with psycopg.connect(cluster.url, autocommit=True) as holding:
         holding.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")

@@ -161,10 +161,7 @@ def test_a_start_ahead_of_the_clock_is_no_late_repeat(world: World) -> None:
     now = dt.datetime.fromtimestamp(world.clock.now, dt.UTC)
     ahead = [now + dt.timedelta(minutes=each) for each in (5, 6)]
     world.engine.accept_many(
-        [
-            Alert("disk", status="resolved", started_at=ahead[0]),
-            Alert("disk", started_at=ahead[1]),
-        ]
+        [Alert("disk", status="resolved", started_at=ahead[0]), Alert("disk", started_at=ahead[1])]
     )
     assert world.drain() == ["trigger disk"]
 
@@ -466,9 +463,7 @@ def test_mails_need_no_follow_up(worlds: Callable[..., World]) -> None:
     assert world.drain() == ["trigger disk", "trigger disk"]
 
 
-def test_a_follow_up_without_its_key_is_orphaned_and_firing_alerts_reopen(
-    world: World,
-) -> None:
+def test_a_follow_up_without_its_key_is_orphaned_and_firing_alerts_reopen(world: World) -> None:
     handle = {"key": "old"}
     world.fail(Outcome(DELIVERED, handle=handle))
     world.say("disk")
@@ -546,9 +541,7 @@ def test_finished_history_is_pruned(worlds: Callable[..., World]) -> None:
     assert world.drain() == ["resolve cpu"]
 
 
-def test_the_last_trigger_of_an_open_incident_is_not_pruned(
-    worlds: Callable[..., World],
-) -> None:
+def test_the_last_trigger_of_an_open_incident_is_not_pruned(worlds: Callable[..., World]) -> None:
     world = worlds(patience=maintenance.Patience(keep=100))
     world.fail(*[Outcome(OutcomeKind.DELIVERED, handle={"key": "old"})] * 2)
     for _ in range(2):

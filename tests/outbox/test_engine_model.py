@@ -463,12 +463,7 @@ class Story(RuleBasedStateMachine):
     def freeze_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
         self.frozen[lane].append((alert, statuses, seconds))
 
-    @rule(
-        lane=LANES,
-        alert=ALERTS,
-        statuses=MEANWHILE,
-        seconds=HANGING,
-    )
+    @rule(lane=LANES, alert=ALERTS, statuses=MEANWHILE, seconds=HANGING)
     def hang_next(self, lane: str, alert: str, statuses: list[str], seconds: float) -> None:
         self.meanwhile[lane].append((alert, statuses, seconds))
 
@@ -718,10 +713,7 @@ def test_after_any_events_the_provider_has_the_true_state(database: Database) ->
     run_state_machine_as_test(
         lambda: Story(database, next(numbers)),
         settings=settings(
-            max_examples=examples,
-            stateful_step_count=30,
-            deadline=None,
-            derandomize=not SEARCHES,
+            max_examples=examples, stateful_step_count=30, deadline=None, derandomize=not SEARCHES
         ),
     )
 

@@ -225,9 +225,7 @@ def test_only_incidents_of_a_revoked_key_are_blocked(
     assert states == {LaneState.BLOCKED}
 
 
-def test_a_slow_first_attempt_delays_no_page(
-    worlds: Callable[..., World],
-) -> None:
+def test_a_slow_first_attempt_delays_no_page(worlds: Callable[..., World]) -> None:
     """Of several slow deliveries only one is in flight at a time."""
     world = worlds(workers=8)
     started: list[str] = []

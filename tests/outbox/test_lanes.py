@@ -67,10 +67,7 @@ def fakes() -> Iterator[tuple[FakePagerDuty, FakePagerDuty]]:
 def engine_at(folder: Path, bad: FakePagerDuty, good: FakePagerDuty, clock: Time) -> Engine:
     """Make an engine with few workers that sends each alert to a service of one of the fakes."""
     plugins = load(["pagerduty"])
-    services = [
-        {"name": "bad", "integration_key": BAD},
-        {"name": "good", "integration_key": GOOD},
-    ]
+    services = [{"name": "bad", "integration_key": BAD}, {"name": "good", "integration_key": GOOD}]
     rules = []
     for team, fake in (("bad", bad), ("good", good)):
         name = "acme" if bad is good else team

@@ -164,9 +164,7 @@ def test_a_process_killed_while_reporting_reports_again_under_the_same_id(
     once = iter([False, True])
     notify = world.engine._notifier.notify
     monkeypatch.setattr(
-        world.engine._notifier,
-        "notify",
-        lambda worker_id, _: notify(worker_id, lambda: next(once)),
+        world.engine._notifier, "notify", lambda worker_id, _: notify(worker_id, lambda: next(once))
     )
     world.drain()
     world.new_engine()
@@ -247,9 +245,7 @@ def test_receipts_left_at_stop_are_reported_by_the_next_engine(world: World) -> 
     assert world.observer.names == ["delivered"] * 2
 
 
-def test_a_slow_observer_does_not_delay_a_stop(
-    world: World,
-) -> None:
+def test_a_slow_observer_does_not_delay_a_stop(world: World) -> None:
     began, go_on = threading.Event(), threading.Event()
 
     class Slow:

@@ -231,10 +231,7 @@ def test_resolved_by_hand_an_orphan_stays_one_without_its_key(at: Paging) -> Non
     assert submission_id
     (status,) = at.engine.admin.statuses([submission_id])
     (entry,) = status.entries
-    assert (entry.state, entry.reason) == (
-        "orphaned",
-        completion.ORPHANED,
-    )
+    assert (entry.state, entry.reason) == ("orphaned", completion.ORPHANED)
     assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
 

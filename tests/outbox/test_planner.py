@@ -216,9 +216,7 @@ def statements_of(world: World, alerts: Sequence[Alert]) -> int:
 
 
 @pytest.mark.sized
-def test_queries_for_unmatched_alerts_grow_with_batches(
-    worlds: Callable[..., World],
-) -> None:
+def test_queries_for_unmatched_alerts_grow_with_batches(worlds: Callable[..., World]) -> None:
     """300,000 of them, accepted in requests of 5,000, are planned in a minute of CPU."""
     world = worlds(rules=lambda _: [])
     many = 20_000 if WHOLE else 600

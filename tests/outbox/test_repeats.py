@@ -25,12 +25,7 @@ def test_a_new_alert_goes_before_repeats_that_change_nothing(world: World) -> No
     world.say("node 5", summary="down", severity="critical")
     first = world.drain(4)
     assert first[0] == "trigger node 5"
-    assert sorted(first) == [
-        "resolve node 3",
-        "trigger new",
-        "trigger node 4",
-        "trigger node 5",
-    ]
+    assert sorted(first) == ["resolve node 3", "trigger new", "trigger node 4", "trigger node 5"]
     assert len(world.drain()) == 27, "repeats are sent, too"
 
 

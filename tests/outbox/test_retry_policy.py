@@ -173,10 +173,7 @@ def test_pauses_have_jitter() -> None:
     assert len({backoff(3) for _ in range(100)}) > 90
     pauses = {
         classify(
-            Outcome(OutcomeKind.THROTTLED, retry_after=5),
-            NOW,
-            attempts=1,
-            failures=0,
+            Outcome(OutcomeKind.THROTTLED, retry_after=5), NOW, attempts=1, failures=0
         ).paused_until
         for _ in range(100)
     }

@@ -248,9 +248,7 @@ def test_an_alert_with_unstorable_text_is_sent(world: World) -> None:
     assert world.drain() == ["resolve di\ufffdsk\ufffd"]
 
 
-def test_unstorable_text_of_a_provider_is_cleaned(
-    world: World,
-) -> None:
+def test_unstorable_text_of_a_provider_is_cleaned(world: World) -> None:
     world.fail(Outcome(OutcomeKind.REJECTED, "no \0 such \ud800 thing"))
     world.say("disk")
     world.drain()
@@ -329,9 +327,7 @@ def test_deliveries_behind_one_in_flight_keep_their_order(world: World) -> None:
     assert world.open == ["disk"]
 
 
-def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(
-    world: World,
-) -> None:
+def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(world: World) -> None:
     beside = []
 
     def meanwhile(_: Delivery) -> None:
@@ -349,9 +345,7 @@ def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(
     assert beside == [0]
 
 
-def test_an_outdated_plan_is_made_again(
-    worlds: Callable[..., World],
-) -> None:
+def test_an_outdated_plan_is_made_again(worlds: Callable[..., World]) -> None:
     pager = worlds(correlate=lambda _: "same")
     pager.say("one")
     pager.drain()
@@ -364,9 +358,7 @@ def test_an_outdated_plan_is_made_again(
     assert [each.key for each in pager.engine.admin.incidents()[0].incident.holders] == ["three"]
 
 
-def test_alerts_of_one_incident_are_planned_in_order(
-    worlds: Callable[..., World],
-) -> None:
+def test_alerts_of_one_incident_are_planned_in_order(worlds: Callable[..., World]) -> None:
     pager = worlds(correlate=lambda _: "same")
     pager.say("one")
     pager.drain()
@@ -376,9 +368,7 @@ def test_alerts_of_one_incident_are_planned_in_order(
     assert pager.drain() == ["resolve same", "trigger same"]
 
 
-def test_a_ticket_of_a_dead_process_is_uncertain(
-    worlds: Callable[..., World],
-) -> None:
+def test_a_ticket_of_a_dead_process_is_uncertain(worlds: Callable[..., World]) -> None:
     world = worlds(can=UPDATING)
     world.say("disk")
     leased(world)
@@ -427,18 +417,14 @@ def arrive_when_all_is_over(world: World) -> None:
     late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
 
-def test_an_incident_opened_by_a_late_trigger_is_followed_up(
-    world: World,
-) -> None:
+def test_an_incident_opened_by_a_late_trigger_is_followed_up(world: World) -> None:
     arrive_when_all_is_over(world)
 
     assert world.later(61) == ["resolve disk"]
     assert world.page.sent[-1].handle == OLD
 
 
-def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(
-    world: World,
-) -> None:
+def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(world: World) -> None:
     arrive_when_all_is_over(world)
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
 
@@ -502,9 +488,7 @@ def test_an_unconfirmed_incident_is_resolved_again_after_a_failed_trigger(
     assert world.open == []
 
 
-def test_a_trigger_that_replaces_a_confirming_resolve_is_unconfirmed(
-    world: World,
-) -> None:
+def test_a_trigger_that_replaces_a_confirming_resolve_is_unconfirmed(world: World) -> None:
     world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=OLD))
     world.say("disk")
     world.drain()
@@ -749,9 +733,7 @@ def test_two_processes_reclaim_a_lease_once(world: World) -> None:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
 
 
-def test_a_mail_of_a_dead_process_is_uncertain_and_ended(
-    worlds: Callable[..., World],
-) -> None:
+def test_a_mail_of_a_dead_process_is_uncertain_and_ended(worlds: Callable[..., World]) -> None:
     world = worlds(can=SILENT)
     world.say("disk")
     world.say("disk", "resolved")
@@ -776,9 +758,7 @@ def test_an_uncertain_follow_up_of_a_dead_process_ends_its_incident(
     assert world.open == []
 
 
-def test_an_orphan_with_another_holder_opens_for_that_holder(
-    worlds: Callable[..., World],
-) -> None:
+def test_an_orphan_with_another_holder_opens_for_that_holder(worlds: Callable[..., World]) -> None:
     world = worlds(correlate=lambda _: "shared")
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))
     world.say("a")
@@ -794,9 +774,7 @@ def test_an_orphan_with_another_holder_opens_for_that_holder(
     assert [each.key for each in row.incident.holders] == ["a"]
 
 
-def test_more_lanes_than_one_query_reads_are_served(
-    worlds: Callable[..., World],
-) -> None:
+def test_more_lanes_than_one_query_reads_are_served(worlds: Callable[..., World]) -> None:
     teams = [f"{number}" for number in range(leasing.LOOK + 2)]
     world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
     spent = Limit("spent", 1, 60.0)

@@ -466,13 +466,7 @@ def test_a_new_budget_counts_all_concurrent_attempts(
             connection.execute(sa.text("SELECT 1"))
             barrier.wait(60)
             rate_limit_store.record_attempt(
-                connection,
-                [limit],
-                now,
-                urgent=True,
-                taken=(),
-                taken_at=now,
-                paused_until=0.0,
+                connection, [limit], now, urgent=True, taken=(), taken_at=now, paused_until=0.0
             )
 
     world.database.migrate()
@@ -563,9 +557,7 @@ def test_the_clock_continues_while_the_server_is_away(
         backend.ServerClock(database)()
 
 
-def test_a_lost_session_does_not_give_up_a_ticket(
-    worlds: Callable[..., World],
-) -> None:
+def test_a_lost_session_does_not_give_up_a_ticket(worlds: Callable[..., World]) -> None:
     world = worlds(can=UPDATING)
     cut = sa.text(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -586,9 +578,7 @@ def test_a_lost_session_does_not_give_up_a_ticket(
     assert world.states == ["delivered"]
 
 
-def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(
-    world: World,
-) -> None:
+def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(world: World) -> None:
     world.say("disk")
     world.engine._dispatcher.plan()
     lost = heartbeat.presence(world.database)

@@ -80,10 +80,7 @@ def test_each_cause_is_logged_once_a_minute(
     assert "secret" not in broken
     assert logged == [
         (logging.WARNING, "alert stray-1: unmatched: no rule matches, nothing is sent"),
-        (
-            logging.WARNING,
-            "alert mute-1: pager.page acme: suppressed by night-shift: quiet hours",
-        ),
+        (logging.WARNING, "alert mute-1: pager.page acme: suppressed by night-shift: quiet hours"),
     ]
     caplog.clear()
     now += LOG_AGAIN

@@ -137,10 +137,7 @@ def test_a_writing_transaction_takes_the_lock_at_once(open_database: OpenDatabas
     add(database)
     with (
         database.begin(),
-        pytest.raises(
-            StoreError,
-            match=r"alerthost\.db is locked by another program; try again$",
-        ),
+        pytest.raises(StoreError, match=r"alerthost\.db is locked by another program; try again$"),
     ):
         add(other, "late")
     assert names(other) == ["acme"]
@@ -362,14 +359,8 @@ RIGHT = "use sqlite:///alerthost.db or postgresql://USER@HOST/DATABASE"
     [
         ("", f"[store] url is not a database URL; {RIGHT}"),
         (f"alerthost.db {PASSWORD}", f"[store] url is not a database URL; {RIGHT}"),
-        (
-            f"postgresql://u@h:{PASSWORD}/db",
-            f"[store] url is not a database URL; {RIGHT}",
-        ),
-        (
-            f"mysql://u:{PASSWORD}@h/db",
-            f"[store] url names mysql, which is not supported; {RIGHT}",
-        ),
+        (f"postgresql://u@h:{PASSWORD}/db", f"[store] url is not a database URL; {RIGHT}"),
+        (f"mysql://u:{PASSWORD}@h/db", f"[store] url names mysql, which is not supported; {RIGHT}"),
         (
             f"postgresql+asyncpg://u:{PASSWORD}@h/db",
             f"[store] url names postgresql+asyncpg, which is not supported; {RIGHT}",
@@ -410,8 +401,7 @@ def test_a_missing_driver_is_reported(
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(
-        StoreError,
-        match=r"^\[store\] url needs psycopg \(pip install 'alerthost\[postgresql\]'\)$",
+        StoreError, match=r"^\[store\] url needs psycopg \(pip install 'alerthost\[postgresql\]'\)$"
     ):
         open_database("postgresql://u@h/db")
 
@@ -419,9 +409,7 @@ def test_a_missing_driver_is_reported(
 # --- a PostgreSQL server ---------------------------------------------------------------------
 
 
-def test_an_unreachable_server_is_reported_without_password(
-    open_database: OpenDatabase,
-) -> None:
+def test_an_unreachable_server_is_reported_without_password(open_database: OpenDatabase) -> None:
     database = open_database(f"postgresql://u:{PASSWORD}@127.0.0.1:1/db?connect_timeout=2")
     assert database.exists
     with pytest.raises(StoreError) as raised:
@@ -456,11 +444,7 @@ def test_a_table_locked_by_another_program_is_reported(url: str, database: Datab
 
 @pytest.mark.parametrize(
     ("url", "value"),
-    [
-        ("sqlite", "zeroblob(2000000000)"),
-        ("postgresql", "chr(0)"),
-        ("postgresql", "1 / 0"),
-    ],
+    [("sqlite", "zeroblob(2000000000)"), ("postgresql", "chr(0)"), ("postgresql", "1 / 0")],
     indirect=["url"],
 )
 def test_a_value_that_cannot_be_stored_is_reported(database: Database, value: str) -> None:

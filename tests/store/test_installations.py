@@ -295,9 +295,7 @@ def test_a_concurrent_change_is_not_overwritten(installations: Installations) ->
     assert installations.all() == (changed,)
 
 
-def test_an_installation_added_again_is_another_one(
-    installations: Installations,
-) -> None:
+def test_an_installation_added_again_is_another_one(installations: Installations) -> None:
     read = installations.add(named("acme"))
     installations.remove(read)
     again = installations.add(named("acme"))

@@ -52,8 +52,7 @@ def test_the_migrations_create_the_tables(database: Database) -> None:
     database.migrate()
     with database.read() as connection:
         context = MigrationContext.configure(
-            connection,
-            opts={"version_table": VERSION_TABLE, "compare_type": True},
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
         )
         assert compare_metadata(context, metadata) == []
 

@@ -107,11 +107,7 @@ def test_of_concurrent_programs_one_migrates(
     ],
 )
 def test_a_program_killed_while_replacing_leaves_old_or_new(
-    moment: str,
-    name: str,
-    tmp_path: Path,
-    key: Secret,
-    open_database: Callable[..., Database],
+    moment: str, name: str, tmp_path: Path, key: Secret, open_database: Callable[..., Database]
 ) -> None:
     old = Installation("paging", "acme", structure(Account, {"token": CANARY}))
     with open_database() as database:

@@ -53,8 +53,7 @@ def test_creating_and_showing_a_seal_needs_no_key() -> None:
 def test_a_missing_key_is_reported(key: Secret) -> None:
     sealed = Sealed(seal(Secret(CANARY), key, CONTEXT).token, None, CONTEXT)
     with pytest.raises(
-        SecretUnavailableError,
-        match=r"^it is sealed, and the store has no key: set \[store\] key",
+        SecretUnavailableError, match=r"^it is sealed, and the store has no key: set \[store\] key"
     ):
         sealed.reveal()
 

@@ -17,22 +17,14 @@ from alerthost.outbox import (
     orphans,
 )
 from alerthost.outbox.admin_queries import AdminQueries
-from alerthost.outbox.admin_rows import (
-    GIVEN_UP,
-    AdminError,
-    no_delivery,
-)
+from alerthost.outbox.admin_rows import GIVEN_UP, AdminError, no_delivery
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Resources, Writer
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome, new_id
 from alerthost.store.database import Database
-from alerthost.store.tables import (
-    deliveries,
-    incidents,
-    submissions,
-)
+from alerthost.store.tables import deliveries, incidents, submissions
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Operation
 from hostspec.errors import describe_error

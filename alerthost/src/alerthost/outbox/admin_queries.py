@@ -7,11 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import (
-    delivery_store,
-    inbox,
-    incident_store,
-)
+from alerthost.outbox import delivery_store, inbox, incident_store
 from alerthost.outbox.admin_rows import (
     GIVEN_UP,
     IS_BLOCKED,
@@ -169,8 +165,7 @@ class AdminQueries:
             .where(
                 delivery_store.IS_QUEUED,
                 sa.or_(
-                    deliveries.c.due <= self._clock(),
-                    sa.and_(FAILS, deliveries.c.attempts > 0),
+                    deliveries.c.due <= self._clock(), sa.and_(FAILS, deliveries.c.attempts > 0)
                 ),
             )
             .order_by(deliveries.c.id.desc())
@@ -223,11 +218,7 @@ class AdminQueries:
         )
 
     def incidents(
-        self,
-        *,
-        orphaned: bool = False,
-        installation: str | None = None,
-        most: int = 100,
+        self, *, orphaned: bool = False, installation: str | None = None, most: int = 100
     ) -> tuple[IncidentRow, ...]:
         """Return open incidents, in the order in which they are forgotten; no records.
 
@@ -323,10 +314,7 @@ _HANDLES: Final = (
     sa.select(sa.func.min(incidents.c.id).label("first"), sa.func.count().label("count_"))
     .where(incidents.c.active, incidents.c.handle.is_not(None))
     .group_by(
-        incidents.c.action,
-        incidents.c.installation,
-        incidents.c.destination,
-        incidents.c.handle,
+        incidents.c.action, incidents.c.installation, incidents.c.destination, incidents.c.handle
     )
     .order_by("first")
 )

@@ -15,13 +15,7 @@ from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import dump_delivery, load_delivery
 from alerthost.store.tables import deliveries
 from hostspec.alert import Severity
-from hostspec.delivery import (
-    Delivery,
-    Operation,
-    Outcome,
-    OutcomeKind,
-    Receipt,
-)
+from hostspec.delivery import Delivery, Operation, Outcome, OutcomeKind, Receipt
 
 IS_QUEUED: Final = deliveries.c.state == DeliveryState.QUEUED
 

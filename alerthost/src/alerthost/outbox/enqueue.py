@@ -153,9 +153,7 @@ def _write(
 
 
 def is_repeat(
-    found: StoredIncident,
-    delivery: Delivery,
-    find_delivered: Callable[[], Mapping[int, Delivery]],
+    found: StoredIncident, delivery: Delivery, find_delivered: Callable[[], Mapping[int, Delivery]]
 ) -> bool:
     """Check that a trigger equals the last one delivered since its incident was opened.
 

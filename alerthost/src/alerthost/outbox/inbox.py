@@ -333,8 +333,6 @@ _PLANNED: Final = (
     sa.update(submissions)
     .where(submissions.c.id == sa.bindparam("number"))
     .values(
-        planned_at=sa.bindparam("now"),
-        note=sa.bindparam("text"),
-        outcome=sa.bindparam("outcome"),
+        planned_at=sa.bindparam("now"), note=sa.bindparam("text"), outcome=sa.bindparam("outcome")
     )
 )

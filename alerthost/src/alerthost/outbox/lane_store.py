@@ -171,10 +171,7 @@ _SOON: Final = sa.case(
 )
 _WAKE: Final = (
     sa.update(lanes)
-    .where(
-        lanes.c.id == sa.bindparam("lane"),
-        sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON),
-    )
+    .where(lanes.c.id == sa.bindparam("lane"), sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON))
     .values(due=_SOON)
 )
 _NEW_LANE: Final = sa.text(

@@ -8,13 +8,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import (
-    backend,
-    delivery_store,
-    incident_store,
-    lane_store,
-    rate_limit_store,
-)
+from alerthost.outbox import backend, delivery_store, incident_store, lane_store, rate_limit_store
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
 from alerthost.store.tables import URGENT, channels, deliveries, incidents, lanes
 from hostspec.alert import Severity

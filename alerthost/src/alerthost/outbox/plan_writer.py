@@ -98,8 +98,7 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
     batch.write()
     inbox.record_planned(uow, {each.submission.row: each.note for each in written})
     record_alert_states(
-        uow.connection,
-        [(each.news, each.submission.accepted_at) for each in written if each.news],
+        uow.connection, [(each.news, each.submission.accepted_at) for each in written if each.news]
     )
     return written
 

@@ -14,13 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from alerthost.store.errors import (
-    DISK_FULL,
-    PERMISSIONS,
-    StoreError,
-    error_code,
-    error_reason,
-)
+from alerthost.store.errors import DISK_FULL, PERMISSIONS, StoreError, error_code, error_reason
 from alerthost.store.files import Files, beside, leftover_frames
 
 _log = logging.getLogger("hostspec")

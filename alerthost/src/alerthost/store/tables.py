@@ -209,10 +209,7 @@ holders: Final = sa.Table(
     "holders",
     metadata,
     sa.Column(
-        "incident_id",
-        Number,
-        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
-        primary_key=True,
+        "incident_id", Number, sa.ForeignKey("incidents.id", ondelete="CASCADE"), primary_key=True
     ),
     sa.Column("digest", Digest, primary_key=True),
     sa.Column("scope", sa.Text, nullable=False),
@@ -227,10 +224,7 @@ deliveries: Final = sa.Table(
     sa.Column("id", Number, primary_key=True),
     sa.Column("uid", sa.Text, nullable=False, unique=True),
     sa.Column(
-        "incident_id",
-        Number,
-        sa.ForeignKey("incidents.id", ondelete="CASCADE"),
-        nullable=False,
+        "incident_id", Number, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
     ),
     sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
     sa.Column("submission_id", sa.Text, nullable=False),
