@@ -33,83 +33,72 @@ def upgrade() -> None:
     """Create every table."""
     op.create_table(
         "alerts",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("updated_at", TIME),
         sa.Column("seen_at", sa.Double(), nullable=False),
-        sa.Column("digest", DIGEST, nullable=False),
+        sa.Column("digest", DIGEST, nullable=False, unique=True),
         sa.Column("started_at", TIME),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
-        sa.UniqueConstraint("digest", name=op.f("uq_alerts_digest")),
     )
     _create_index("ix_alerts_seen_at", "alerts", ["seen_at"])
     op.create_table(
         "budgets",
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("allowed", sa.Integer(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("used", sa.Text(), nullable=False),
         sa.Column("paused_until", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_budgets")),
     )
     op.create_table(
         "clock",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.Column("steady_since", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_clock")),
     )
     op.create_table(
         "installations",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("provider", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False, unique=True),
         sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_installations")),
-        sa.UniqueConstraint("name", name=op.f("uq_installations_name")),
         sqlite_autoincrement=True,
     )
     op.create_table(
         "lanes",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="healthy", nullable=False),
         sa.Column("due", sa.Double()),
         sa.Column("leased_at", sa.Double(), server_default="0", nullable=False),
         sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_lanes")),
-        sa.UniqueConstraint(
-            "installation", "destination", name=op.f("uq_lanes_installation_destination")
-        ),
+        sa.UniqueConstraint("installation", "destination"),
     )
     _create_index("ix_lanes_due", "lanes", ["due"], "due IS NOT NULL")
     op.create_table(
         "planners",
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("submissions", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_planners")),
     )
     op.create_table(
         "receipts",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
         sa.Column("hook", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("worker_id", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipts")),
         sqlite_autoincrement=True,
     )
     _create_index("ix_receipts_worker_id", "receipts", ["worker_id", "id"])
     op.create_table(
         "submissions",
-        sa.Column("id", NUMBER, nullable=False),
-        sa.Column("submission_id", sa.Text(), nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
+        sa.Column("submission_id", sa.Text(), nullable=False, unique=True),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
@@ -123,8 +112,6 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("fairness_key", DIGEST, server_default="", nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_submissions")),
-        sa.UniqueConstraint("submission_id", name=op.f("uq_submissions_submission_id")),
         sqlite_autoincrement=True,
     )
     _create_index("ix_submissions_digest", "submissions", ["digest", "id"], "planned_at IS NULL")
@@ -147,8 +134,8 @@ def upgrade() -> None:
     _create_index("ix_submissions_urgency", "submissions", ["urgency", "id"], "planned_at IS NULL")
     op.create_table(
         "channels",
-        sa.Column("id", NUMBER, nullable=False),
-        sa.Column("lane_id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
+        sa.Column("lane_id", NUMBER, sa.ForeignKey("lanes.id"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -157,14 +144,12 @@ def upgrade() -> None:
         sa.Column("due", sa.Double(), nullable=False),
         sa.Column("first_due", sa.Double(), nullable=False),
         sa.Column("last_success_at", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_channels_lane_id_lanes")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_channels")),
     )
     _create_index("ix_channels_lane_id", "channels", ["lane_id"])
     op.create_table(
         "incidents",
-        sa.Column("id", NUMBER, nullable=False),
-        sa.Column("lane_id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
+        sa.Column("lane_id", NUMBER, sa.ForeignKey("lanes.id"), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("installation", sa.Text(), nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
@@ -185,8 +170,6 @@ def upgrade() -> None:
         sa.Column("budgets", sa.Text(), server_default="[]", nullable=False),
         sa.Column("digest", DIGEST, server_default="", nullable=False),
         sa.Column("summary", sa.Text(), server_default="", nullable=False),
-        sa.ForeignKeyConstraint(["lane_id"], ["lanes.id"], name=op.f("fk_incidents_lane_id_lanes")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
         sqlite_autoincrement=True,
     )
     _create_index("ix_incidents_changed_at", "incidents", ["active", "changed_at"])
@@ -201,10 +184,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("id", NUMBER, nullable=False),
-        sa.Column("uid", sa.Text(), nullable=False),
-        sa.Column("incident_id", NUMBER, nullable=False),
-        sa.Column("lane_id", NUMBER, nullable=False),
+        sa.Column("id", NUMBER, primary_key=True),
+        sa.Column("uid", sa.Text(), nullable=False, unique=True),
+        sa.Column(
+            "incident_id", NUMBER, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
+        ),
+        sa.Column("lane_id", NUMBER, sa.ForeignKey("lanes.id"), nullable=False),
         sa.Column("submission_id", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
@@ -228,17 +213,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("late_reported", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("finished_at", sa.Double()),
-        sa.ForeignKeyConstraint(
-            ["incident_id"],
-            ["incidents.id"],
-            name=op.f("fk_deliveries_incident_id_incidents"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["lane_id"], ["lanes.id"], name=op.f("fk_deliveries_lane_id_lanes")
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
-        sa.UniqueConstraint("uid", name=op.f("uq_deliveries_uid")),
         sqlite_autoincrement=True,
     )
     _create_index("ix_deliveries_in_flight", "deliveries", ["lane_id"], "worker_id IS NOT NULL")
@@ -269,17 +243,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "holders",
-        sa.Column("incident_id", NUMBER, nullable=False),
-        sa.Column("digest", DIGEST, nullable=False),
+        sa.Column(
+            "incident_id",
+            NUMBER,
+            sa.ForeignKey("incidents.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("digest", DIGEST, primary_key=True),
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["incident_id"],
-            ["incidents.id"],
-            name=op.f("fk_holders_incident_id_incidents"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("incident_id", "digest", name=op.f("pk_holders")),
     )
     _create_index("ix_holders_digest", "holders", ["digest"])
