@@ -163,4 +163,5 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
 
 def test_a_lane_filled_by_other_workers_has_no_room() -> None:
     row: Any = SimpleNamespace(attempts=0, channel_id=None)
-    assert not leasing._may_start(row, [row] * 4, 0.0, 4, unhealthy=True)
+    connection: Any = None
+    assert not leasing.Leasing(connection, "me", 0.0, together=4)._may_start(row, [row] * 4, 0.0)
