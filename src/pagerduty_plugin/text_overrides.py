@@ -81,20 +81,17 @@ class EventText:
     def _values(self) -> Mapping[str, Json]:
         return templates.values_of(self._alert, **self._about)
 
-    def _text(self, field: str, text: str, fallback: str = _USES_ALERT) -> str:
+    def _text(
+        self, field: str, text: str, fallback: str = _USES_ALERT, *, may_be_cut: bool = True
+    ) -> str:
         rendered = self._render(field, text, fallback)
         if len(rendered) <= LONGEST_TEXT:
             return rendered
-        self.notes.append(f"{field}: {_TOO_LONG}; cut")
-        return shorten(rendered, LONGEST_TEXT - 1)
+        self.notes.append(f"{field}: {_TOO_LONG}; {'cut' if may_be_cut else fallback}")
+        return shorten(rendered, LONGEST_TEXT - 1) if may_be_cut else ""
 
     def _address(self, field: str, text: str, fallback: str = _LEFT_OUT) -> str:
-        """Return a rendered address, which is never cut."""
-        rendered = self._render(field, text, fallback)
-        if len(rendered) <= LONGEST_TEXT:
-            return rendered
-        self.notes.append(f"{field}: {_TOO_LONG}; {fallback}")
-        return ""
+        return self._text(field, text, fallback, may_be_cut=False)
 
     def _render(self, field: str, text: str, fallback: str) -> str:
         if is_blank(text):

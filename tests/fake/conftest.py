@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import json
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,21 @@ class Sender:
     def change(self, event: object) -> Response:
         """Post a change event."""
         return self.send(event, "/v2/change/enqueue")
+
+
+@attrs.define
+class Clock:
+    """A clock that the test sets."""
+
+    now: dt.datetime = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        """Return the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Advance the time."""
+        self.now += dt.timedelta(seconds=seconds)
 
 
 @pytest.fixture

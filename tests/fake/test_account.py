@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pagerduty_plugin.testing import FakePagerDuty
 from pagerduty_plugin.testing.account import Account
+
+from .conftest import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     Connect = Callable[[FakePagerDuty], Any]
 
 OTHER_KEY = "f" * 32
-
-
-@attrs.define
-class Clock:
-    """A clock that the test sets."""
-
-    now: dt.datetime = dt.datetime(2026, 11, 23, 3, 14, tzinfo=dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        """Return the time."""
-        return self.now
-
-    def turn(self, seconds: float) -> None:
-        """Advance the time."""
-        self.now += dt.timedelta(seconds=seconds)
 
 
 def test_a_trigger_opens_an_incident(
@@ -70,7 +55,7 @@ def test_a_trigger_opens_an_incident(
 def test_a_trigger_without_dedup_key_gets_a_new_one_each_time(
     sender: Any, fake: FakePagerDuty, trigger: Make
 ) -> None:
-    """The generated key is a UUID in hexadecimal and comes back in the answer."""
+    """The generated key is a UUID in hexadecimal, and is returned in the response."""
     keys = [sender.send(trigger(None)).json()["dedup_key"] for _ in range(2)]
 
     assert keys == [incident.dedup_key for incident in fake.incidents]
@@ -130,10 +115,10 @@ def test_a_trigger_after_a_resolve_opens_a_new_incident(
 
 
 @pytest.mark.parametrize("action", ["acknowledge", "resolve"])
-def test_a_follow_up_that_matches_nothing_open_is_dropped_behind_a_202(
+def test_an_unmatched_follow_up_gets_202_and_is_dropped(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make, action: str
 ) -> None:
-    """Whether there never was an incident or it is resolved."""
+    """Holds if there never was an incident, and if it is resolved."""
     assert sender.send(follow_up(action)).status == 202
     assert fake.incidents == ()
 
@@ -144,10 +129,10 @@ def test_a_follow_up_that_matches_nothing_open_is_dropped_behind_a_202(
     assert fake.incidents == resolved
 
 
-def test_the_same_dedup_key_under_another_integration_key_is_another_incident(
+def test_each_integration_key_has_its_own_dedup_keys(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make
 ) -> None:
-    """Even if both integrations belong to one service."""
+    """Holds if both integrations belong to one service."""
     key = fake.add_service("checkout")
     other = fake.add_service("checkout")
     sender.send(trigger(routing_key=key))
@@ -198,7 +183,7 @@ def test_a_key_of_one_region_is_unknown_in_the_other(
 
 
 def test_an_unknown_region_is_refused() -> None:
-    """There are two."""
+    """PagerDuty has two regions."""
     with pytest.raises(ValueError, match="unknown region 'ap'; PagerDuty has us and eu"):
         FakePagerDuty(region="ap")
 
@@ -211,7 +196,7 @@ def test_an_unknown_region_is_refused() -> None:
         ("a", "f" * 31 + "-", "the integration key of service 'a' is not 32 letters and digits"),
     ],
 )
-def test_a_service_that_cannot_be_is_refused(name: str, key: str, why: str) -> None:
+def test_an_invalid_service_is_rejected(name: str, key: str, why: str) -> None:
     """The reason never shows the key."""
     with pytest.raises(ValueError, match=f"^{why}$"):
         FakePagerDuty(services={name: key})
@@ -270,11 +255,11 @@ def test_the_rate_window_slides(connect: Connect, trigger: Make, key: str) -> No
     with FakePagerDuty(clock=clock) as fake:
         sender = connect(fake)
         assert sender.send(trigger()).status == 202
-        clock.turn(30)
+        clock.advance(30)
         for _ in range(118):
             sender.send(trigger())
         assert sender.change({"routing_key": key, "payload": {"summary": "s"}}).status == 202
-        clock.turn(29.9)
+        clock.advance(29.9)
 
         refused = sender.send(trigger("other"))
         assert refused.status == 429
@@ -286,7 +271,7 @@ def test_the_rate_window_slides(connect: Connect, trigger: Make, key: str) -> No
         assert len(fake.incidents) == 1
         assert sender.send(trigger(routing_key=OTHER_KEY)).status == 202
 
-        clock.turn(0.1)
+        clock.advance(0.1)
         assert [sender.send(trigger("other")).status for _ in range(2)] == [202, 429]
         assert len(fake.incidents) == 3
 
@@ -303,23 +288,21 @@ def test_events_that_are_refused_leave_room_in_the_window(connect: Connect, trig
     assert statuses == [400, 202, 400, 429]
 
 
-def test_the_rate_limit_can_be_off(connect: Connect, trigger: Make) -> None:
-    """Zero is no limit."""
+def test_the_rate_limit_can_be_disabled(connect: Connect, trigger: Make) -> None:
+    """Zero means no limit."""
     with FakePagerDuty(rate_limit=0) as fake:
         sender = connect(fake)
         assert {sender.send(trigger()).status for _ in range(130)} == {202}
 
 
-def test_incidents_tell_when_they_opened_and_changed(
-    connect: Connect, trigger: Make, follow_up: Make
-) -> None:
-    """By the clock of the account."""
+def test_incidents_have_times(connect: Connect, trigger: Make, follow_up: Make) -> None:
+    """They come from the clock of the account."""
     clock = Clock()
     opened = clock.now
     with FakePagerDuty(clock=clock) as fake:
         sender = connect(fake)
         sender.send(trigger())
-        clock.turn(61)
+        clock.advance(61)
         sender.send(follow_up("resolve"))
 
     (incident,) = fake.incidents
@@ -359,7 +342,7 @@ def expected(events: list[tuple[str, str, str]]) -> list[tuple[str, str, str, in
         max_size=30,
     )
 )
-def test_any_history_leaves_the_incidents_it_should(events: list[tuple[str, str, str]]) -> None:
+def test_any_history_leads_to_the_expected_incidents(events: list[tuple[str, str, str]]) -> None:
     """Checked against a second implementation of the documentation."""
     account = Account()
     account.add_integration("a", key="a" * 32)

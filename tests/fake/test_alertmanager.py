@@ -51,7 +51,9 @@ def alertmanager(fake: FakePagerDuty, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_a_group_that_fires_and_resolves(fake: FakePagerDuty, alertmanager: str) -> None:
+def test_alertmanager_opens_and_resolves_an_incident(
+    fake: FakePagerDuty, alertmanager: str
+) -> None:
     """An incident opens and is resolved by Alertmanager's requests alone."""
     alertmanagers.tell(alertmanager, fires=True)
     fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["triggered"], 60)

@@ -39,7 +39,7 @@ class Output(io.StringIO):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_runs_until_it_is_stopped(
+def test_the_command_runs_until_it_is_stopped(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """It prints one line, exits 0 and leaves the signals as they were."""
@@ -64,7 +64,7 @@ def test_it_runs_until_it_is_stopped(
 
 
 def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Services and the rate limit, as a sender meets them."""
+    """Services and rate limit apply to a sender."""
     statuses: list[int] = []
 
     def send_and_stop(line: str) -> None:
@@ -95,7 +95,7 @@ def test_the_options_reach_the_fake(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Apps, tokens and services without integration."""
+    """Apps, tokens and services without an integration can be defined."""
     seen: list[str] = []
 
     def look_and_stop(line: str) -> None:
@@ -154,10 +154,10 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_mistake_is_one_plain_line(
+def test_a_mistake_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    """Exit status 2, and no integration key."""
+    """The exit status is 2, and no integration key is shown."""
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
 
@@ -165,8 +165,8 @@ def test_a_mistake_is_one_plain_line(
     assert capsys.readouterr() == ("", f"fake-pagerduty: {message}\n")
 
 
-def test_an_unknown_region_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Worded by argparse."""
+def test_an_unknown_region_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text is that of argparse."""
     with pytest.raises(SystemExit) as caught:
         cli.main(["--region", "ap"])
 
@@ -176,10 +176,10 @@ def test_an_unknown_region_is_one_plain_line(capsys: pytest.CaptureFixture[str])
     )
 
 
-def test_a_port_in_use_is_one_plain_line(
+def test_a_port_in_use_is_reported_in_one_line(
     fake: FakePagerDuty, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2."""
+    """The exit status is 2."""
     with pytest.raises(SystemExit) as caught:
         cli.main(["--port", str(fake.port)])
 
@@ -191,7 +191,7 @@ def test_a_port_in_use_is_one_plain_line(
 
 
 def test_the_installed_command_starts_and_stops() -> None:
-    """As an operator runs it, in a process of its own."""
+    """It runs as a separate process."""
     command = Path(sys.executable).with_name("fake-pagerduty")
     if not command.exists():
         pytest.skip(f"{command} is not installed")

@@ -41,7 +41,7 @@ def reachable() -> set[Path]:
 
 
 @pytest.mark.parametrize("module", sorted(reachable()), ids=lambda module: module.stem)
-def test_a_module_imports_nothing_but_the_standard_library_attrs_and_the_fake(
+def test_a_module_imports_only_stdlib_attrs_and_the_fake(
     module: Path,
 ) -> None:
     """Only the fixtures need pytest."""
@@ -56,6 +56,6 @@ def test_a_module_imports_nothing_but_the_standard_library_attrs_and_the_fake(
     assert foreign == set()
 
 
-def test_every_part_of_the_fake_is_looked_at() -> None:
+def test_every_module_of_the_fake_is_checked() -> None:
     """The modules are found by their imports."""
     assert {"account", "backend", "rules", "server"} < {module.stem for module in reachable()}

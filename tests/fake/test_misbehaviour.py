@@ -1,4 +1,4 @@
-"""Scripted misbehaviour, as a sender sees it on the wire."""
+"""Scripted misbehaviour, as a sender sees it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def everything_from(fake: FakePagerDuty, event: dict[str, Any]) -> bytes:
         (redirecting("/", status=302), (302, b"", {"Location": "/"})),
     ],
 )
-def test_an_answer_in_place_of_the_proper_one(
+def test_a_misbehaviour_replaces_the_response(
     fake: FakePagerDuty,
     sender: Any,
     trigger: Make,
@@ -95,7 +95,7 @@ def test_an_answer_in_place_of_the_proper_one(
     assert {request.connection for request in fake.requests} == {1}
 
 
-def test_an_event_may_be_taken_though_the_answer_fails(
+def test_an_event_may_be_processed_despite_a_failed_response(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
     """A 500 or an odd 202 does not prove that the event was lost."""
@@ -140,7 +140,7 @@ def test_a_reset_after_reading(fake: FakePagerDuty, sender: Any, trigger: Make, 
 
 @pytest.mark.parametrize("taken", ["at once", "never"])
 def test_garbage(fake: FakePagerDuty, sender: Any, trigger: Make, taken: Any) -> None:
-    """Bytes that no HTTP client can read."""
+    """The response is not HTTP."""
     fake.misbehave(garbage(processed=taken), times=2)
     with pytest.raises(http.client.BadStatusLine):
         sender.send(trigger())
@@ -178,7 +178,7 @@ def test_a_response_byte_by_byte(fake: FakePagerDuty, sender: Any, trigger: Make
 
 
 def test_a_drip_ends_when_the_fake_stops(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
-    """However slow it is."""
+    """Holds for any delay."""
     fake.misbehave(dripping(seconds=3600), times=1)
     start(sender, trigger())
     # A drip waits before its first byte, too.
@@ -191,7 +191,7 @@ def test_a_drip_ends_when_the_fake_stops(fake: FakePagerDuty, sender: Any, trigg
 def test_a_drip_that_has_begun_ends_when_the_fake_stops(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """In the middle of a response."""
+    """The response is not complete."""
     fake.misbehave(dripping(seconds=0.05), times=1)
     start(sender, trigger())
     assert sender.connection.sock.recv(1) == b"H"
@@ -200,7 +200,7 @@ def test_a_drip_that_has_begun_ends_when_the_fake_stops(
     assert [request.status for request in fake.requests] == [202]
 
 
-def test_a_connection_that_closes_without_having_said_so(
+def test_a_connection_closes_without_notice(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
     """The response is whole; the next request fails."""
@@ -217,9 +217,7 @@ def test_a_connection_that_closes_without_having_said_so(
     assert [request.connection for request in fake.requests] == [1, 2]
 
 
-def test_a_connection_that_is_announced_to_close(
-    fake: FakePagerDuty, sender: Any, trigger: Make
-) -> None:
+def test_a_connection_closes_with_notice(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
     """The sender closes it; another request over it is reset."""
     fake.misbehave(closing(announced=True), times=1)
     start(sender, trigger())
@@ -235,7 +233,7 @@ def test_a_connection_that_is_announced_to_close(
 
 
 @pytest.mark.parametrize("taken", ["at once", "late"])
-def test_a_gate_holds_the_answer(
+def test_a_gate_delays_the_response(
     fake: FakePagerDuty, sender: Any, connect: Connect, trigger: Make, taken: Any
 ) -> None:
     """Other requests pass meanwhile; the event is processed at once or late."""
@@ -252,7 +250,7 @@ def test_a_gate_holds_the_answer(
     assert {incident.dedup_key for incident in fake.incidents} == {"held", "free"}
 
 
-def test_an_event_can_be_taken_after_its_sender_has_gone(
+def test_an_event_can_be_processed_after_its_sender_disconnected(
     fake: FakePagerDuty, sender: Any, connect: Connect, trigger: Make, follow_up: Make
 ) -> None:
     """So an old trigger may open an incident after the resolve that followed it."""
@@ -268,7 +266,7 @@ def test_an_event_can_be_taken_after_its_sender_has_gone(
     assert fake.incidents[0].state == "triggered"
 
 
-def test_latency_can_be_a_time(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
+def test_latency_can_be_given_in_seconds(fake: FakePagerDuty, sender: Any, trigger: Make) -> None:
     """The answer is the proper one."""
     fake.misbehave(late(seconds=0.001), times=1)
 
@@ -286,7 +284,7 @@ def test_scripts_are_used_up_in_order(fake: FakePagerDuty, sender: Any, trigger:
 def test_a_reset_before_reading_waits_for_its_turn(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """After a script that is not used up."""
+    """It follows a script that is not used up."""
     fake.misbehave(failing(503), times=1)
     fake.misbehave(reset_unread(), times=1)
 
@@ -298,7 +296,7 @@ def test_a_reset_before_reading_waits_for_its_turn(
 def test_a_script_lasts_until_it_is_cleared(
     fake: FakePagerDuty, sender: Any, trigger: Make
 ) -> None:
-    """Alone, or with all others."""
+    """It is cleared alone, or with all others."""
     script = fake.misbehave(failing(500))
     fake.misbehave(failing(502))
     statuses = [sender.send(trigger()).status for _ in range(2)]
@@ -324,8 +322,8 @@ def test_a_script_can_be_for_one_key(
     assert key not in repr(script)
 
 
-def test_a_script_is_for_at_least_one_request(fake: FakePagerDuty) -> None:
-    """Zero is a mistake."""
+def test_a_script_needs_at_least_one_request(fake: FakePagerDuty) -> None:
+    """Zero is rejected."""
     with pytest.raises(ValueError, match="at least one request"):
         fake.misbehave(failing(), times=0)
 
@@ -336,7 +334,7 @@ def test_a_reset_before_reading_cannot_be_for_one_key(fake: FakePagerDuty, key: 
         fake.misbehave(reset_unread(), key=key)
 
 
-def test_a_proper_answer_needs_a_taken_event() -> None:
+def test_a_proper_response_needs_a_processed_event() -> None:
     """Only a processed event has a response of its own."""
     with pytest.raises(ValueError, match="late: an event that is never processed needs"):
         late(processed="never")

@@ -50,10 +50,10 @@ def fake(https_fake: tuple[FakePagerDuty, ssl.SSLContext]) -> FakePagerDuty:
     return https_fake[0]
 
 
-def test_it_triggers_acknowledges_and_resolves(
+def test_the_official_client_triggers_acknowledges_and_resolves(
     fake: FakePagerDuty, client: pagerduty.EventsApiV2Client
 ) -> None:
-    """With everything its methods can carry, and over one connection."""
+    """Uses every argument of its methods, over one connection."""
     dedup_key = client.trigger(
         "Disk full",
         "db-1",
@@ -81,7 +81,9 @@ def test_it_triggers_acknowledges_and_resolves(
     assert {request.connection for request in fake.requests} == {1}
 
 
-def test_it_submits_change_events(fake: FakePagerDuty, client: pagerduty.EventsApiV2Client) -> None:
+def test_the_official_client_submits_change_events(
+    fake: FakePagerDuty, client: pagerduty.EventsApiV2Client
+) -> None:
     """Release 7.2.0 cannot make their timestamp itself."""
     client.submit(
         "Deployed 1.2",
@@ -95,8 +97,10 @@ def test_it_submits_change_events(fake: FakePagerDuty, client: pagerduty.EventsA
     assert fake.incidents == ()
 
 
-def test_it_reports_a_refusal(fake: FakePagerDuty, client: pagerduty.EventsApiV2Client) -> None:
-    """As it would PagerDuty's."""
+def test_the_official_client_reports_a_rejection(
+    fake: FakePagerDuty, client: pagerduty.EventsApiV2Client
+) -> None:
+    """It treats the fake's response like PagerDuty's."""
     with pytest.raises(pagerduty.HttpError, match="400") as caught:
         client.trigger("Disk full", "db-1", severity="fatal")
 
@@ -109,7 +113,7 @@ def test_it_reports_a_refusal(fake: FakePagerDuty, client: pagerduty.EventsApiV2
     assert fake.incidents == ()
 
 
-def test_it_tries_again_when_throttled(
+def test_the_official_client_retries_when_throttled(
     fake: FakePagerDuty, client: pagerduty.EventsApiV2Client
 ) -> None:
     """It recognizes the fake's 429."""
@@ -122,10 +126,10 @@ def test_it_tries_again_when_throttled(
 
 
 @pytest.mark.parametrize(("kind", "token"), [("token", None), ("bearer", "pdus+_" + "x" * 30)])
-def test_its_rest_client_lists_and_creates(
+def test_the_official_rest_client_lists_and_creates(
     https_fake: tuple[FakePagerDuty, ssl.SSLContext], kind: str, token: str | None
 ) -> None:
-    """By pages, with an account's token and with an OAuth token."""
+    """Reads several pages, with an account's token and with an OAuth token."""
     fake, trusting = https_fake
     for number in range(110):
         fake.create_service(f"s{number:03}")

@@ -1,8 +1,7 @@
-"""The REST API of the fake, by its raw responses."""
+"""The raw responses of the fake's REST API."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,8 @@ import attrs
 import pytest
 
 from pagerduty_plugin.testing import FakePagerDuty, failing, reset_unread
+
+from .conftest import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,21 +23,6 @@ V2 = "events_api_v2_inbound_integration"
 E_MAIL = "generic_email_inbound_integration"
 
 
-@attrs.define
-class Clock:
-    """A clock that the test sets."""
-
-    now: dt.datetime = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        """Return the time."""
-        return self.now
-
-    def pass_seconds(self, seconds: float) -> None:
-        """Advance the time."""
-        self.now += dt.timedelta(seconds=seconds)
-
-
 @attrs.frozen
 class Caller:
     """Calls the REST API with a token."""
@@ -44,11 +30,11 @@ class Caller:
     sender: Any
 
     def get(self, path: str, **headers: str) -> Any:
-        """Read."""
+        """Send a GET."""
         return self.sender.request("GET", path, None, self._headers(headers))
 
     def post(self, path: str, body: object, **headers: str) -> Any:
-        """Write; bytes are sent unchanged."""
+        """Send a POST; bytes are sent unchanged."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.sender.request(
             "POST", path, content, self._headers({"Content-Type": "application/json"} | headers)
@@ -134,7 +120,7 @@ def test_a_service_is_shown_with_references_or_with_its_integrations(
     assert key not in repr(fake.services)
 
 
-def test_integrations_of_every_kind_may_hang_on_a_service(
+def test_a_service_may_have_integrations_of_every_type(
     fake: FakePagerDuty, caller: Caller, trigger: Callable[..., dict[str, Any]]
 ) -> None:
     """Only the key of an Events API v2 integration takes events."""
@@ -314,7 +300,7 @@ def test_an_integration_needs_json_and_a_service(fake: FakePagerDuty, caller: Ca
     assert caller.post(path, bare).status == 201
 
 
-def test_calls_beyond_the_rate_limit_wait_for_the_window(
+def test_calls_beyond_the_rate_limit_are_throttled(
     clock: Clock, connect: Callable[[FakePagerDuty], Any]
 ) -> None:
     with FakePagerDuty(clock=clock, rest_rate_limit=2) as fake:
@@ -329,16 +315,16 @@ def test_calls_beyond_the_rate_limit_wait_for_the_window(
             return (response.status, *counts)
 
         assert left() == (200, "2", "1", "60")
-        clock.pass_seconds(20.5)
+        clock.advance(20.5)
         assert left() == (200, "2", "0", "40")
         assert left() == (429, "2", "0", "40")
         assert problem(caller.get("/services")) == (429, 2020, "Rate Limit Exceeded")
         assert caller.get("/services", Authorization=f"Bearer {BEARER}").status == 200
-        clock.pass_seconds(40)
+        clock.advance(40)
         assert left() == (200, "2", "0", "20")
 
 
-def test_no_rate_limit_has_no_headers(connect: Callable[[FakePagerDuty], Any]) -> None:
+def test_without_a_rate_limit_there_are_no_headers(connect: Callable[[FakePagerDuty], Any]) -> None:
     with FakePagerDuty(rest_rate_limit=0) as fake:
         fake.add_api_token(TOKEN)
         response = Caller(connect(fake)).get("/services")
@@ -376,7 +362,7 @@ def test_a_token_has_one_of_two_forms(fake: FakePagerDuty, token: str) -> None:
     assert not token or token not in str(caught.value)
 
 
-def test_scopes_statuses_and_types_are_known_ones(fake: FakePagerDuty) -> None:
+def test_unknown_scopes_statuses_and_types_are_rejected(fake: FakePagerDuty) -> None:
     with pytest.raises(ValueError, match=r"unknown scope .users\.read."):
         fake.add_api_token(scopes=["users.read"])
     with pytest.raises(ValueError, match="unknown status 'gone'"):
@@ -391,9 +377,7 @@ def test_scopes_statuses_and_types_are_known_ones(fake: FakePagerDuty) -> None:
     assert len({fake.add_api_token(), fake.add_api_token()}) == 2
 
 
-def test_a_service_keeps_its_status_until_it_is_given_another(
-    fake: FakePagerDuty, caller: Caller
-) -> None:
+def test_a_service_keeps_its_status(fake: FakePagerDuty, caller: Caller) -> None:
     assert fake.create_service("a", status="disabled") == fake.services[0].id
     fake.add_service("a")
     shown = caller.get("/services").json()["services"][0]

@@ -230,7 +230,7 @@ def test_a_follow_up_may_carry_a_payload_if_it_is_valid(
         {"client": "Sample Monitoring Service", "client_url": "https://monitoring.example"},
     ],
 )
-def test_whatever_the_documentation_allows_is_taken(
+def test_documented_events_are_accepted(
     sender: Any, fake: FakePagerDuty, trigger: Make, changes: Any
 ) -> None:
     """Limits are inclusive."""
@@ -265,7 +265,7 @@ def test_whatever_the_documentation_allows_is_taken(
         b"[" * 100_000,
     ],
 )
-def test_a_body_that_is_no_strict_json_object_is_unrecognized(sender: Any, body: bytes) -> None:
+def test_only_a_strict_json_object_is_recognized(sender: Any, body: bytes) -> None:
     """The body is the one PagerDuty's schema gives as its example."""
     response = sender.post(body)
 
@@ -277,7 +277,7 @@ def test_a_body_that_is_no_strict_json_object_is_unrecognized(sender: Any, body:
     }
 
 
-def test_a_surrogate_pair_is_text(sender: Any, fake: FakePagerDuty, trigger: Make) -> None:
+def test_a_surrogate_pair_is_accepted(sender: Any, fake: FakePagerDuty, trigger: Make) -> None:
     """Escaped or not, an emoji arrives as one character."""
     assert sender.send(trigger(payload={"summary": "\N{FIRE} down"})).status == 202
 
@@ -335,6 +335,6 @@ def test_an_invalid_change_event_is_refused(
         (b"no json", None),
     ],
 )
-def test_the_key_of_a_body_is_read_if_it_can_be(body: bytes, key: str | None) -> None:
+def test_the_key_of_a_readable_body_is_found(body: bytes, key: str | None) -> None:
     """Scripts for one key apply to its requests."""
     assert rules.routing_key_of(body) == key

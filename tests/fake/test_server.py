@@ -25,10 +25,10 @@ pytest_plugins = ["pagerduty_plugin.testing.fixtures"]
 JSON = {"Content-Type": "application/json"}
 
 
-def test_the_fixture_gives_a_fresh_running_fake(
+def test_the_fixture_returns_a_new_running_fake(
     fake_pagerduty: FakePagerDuty, trigger: Make
 ) -> None:
-    """As other projects use it."""
+    """It is used as in other projects."""
     import requests
 
     assert fake_pagerduty.incidents == ()
@@ -39,7 +39,7 @@ def test_the_fixture_gives_a_fresh_running_fake(
 
 
 @pytest.mark.parametrize("path", ["/v2/enqueue/", "/v2/enqueue?x=1", "/enqueue", "/v2/Enqueue"])
-def test_events_go_to_two_paths_only(
+def test_only_two_paths_accept_events(
     sender: Any, fake: FakePagerDuty, trigger: Make, path: str
 ) -> None:
     """Anything else is not found, and logged."""
@@ -67,7 +67,7 @@ def test_only_post_sends_an_event(
 
 
 def test_head_gets_no_body(fake: FakePagerDuty) -> None:
-    """Else the next response on the connection would be misread."""
+    """A body would be read as the next response."""
     with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(b"HEAD /v2/enqueue HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         with connection.makefile("rb") as stream:
@@ -102,7 +102,7 @@ def test_an_event_without_media_type_is_refused(sender: Any, trigger: Make) -> N
     "media_type", ["application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"']
 )
 def test_the_charset_may_be_given(sender: Any, trigger: Make, media_type: str) -> None:
-    """If it is that of JSON."""
+    """It must be that of JSON."""
     assert sender.post(json.dumps(trigger()).encode(), Content_Type=media_type).status == 202
 
 
@@ -144,7 +144,7 @@ def test_the_size_of_the_body_is_limited(
 def test_the_length_of_the_body_is_required(
     fake: FakePagerDuty, header: str, status: int, fault: str
 ) -> None:
-    """The connection closes, because the next request has no known beginning."""
+    """The connection closes, as the start of the next request is unknown."""
     with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
         connection.sendall(f"POST /v2/enqueue HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
         with connection.makefile("rb") as stream:
@@ -156,7 +156,9 @@ def test_the_length_of_the_body_is_required(
     assert [request.status for request in fake.requests] == [status]
 
 
-def test_a_body_that_breaks_off_is_logged_and_not_taken(fake: FakePagerDuty, trigger: Make) -> None:
+def test_a_truncated_request_is_logged_and_not_processed(
+    fake: FakePagerDuty, trigger: Make
+) -> None:
     """A truncated event is ignored, even if it is valid JSON."""
     body = json.dumps(trigger()).encode()
     with socket.create_connection(("127.0.0.1", fake.port), timeout=60) as connection:
@@ -171,7 +173,7 @@ def test_a_body_that_breaks_off_is_logged_and_not_taken(fake: FakePagerDuty, tri
     assert fake.incidents == ()
 
 
-def test_every_request_is_logged_as_it_came(
+def test_every_request_is_logged_unchanged(
     sender: Any, fake: FakePagerDuty, connect: Connect, key: str
 ) -> None:
     """Bytes, headers, order and connections; `repr` contains no key."""
@@ -211,7 +213,7 @@ def test_reading_is_not_logged(sender: Any, fake: FakePagerDuty) -> None:
     assert fake.requests == ()
 
 
-def test_the_read_api_tells_all_but_the_key(
+def test_the_read_api_shows_everything_except_keys(
     sender: Any, fake: FakePagerDuty, trigger: Make, key: str
 ) -> None:
     """As JSON, with keys reduced to their last four characters everywhere."""
@@ -244,7 +246,7 @@ def test_the_read_api_tells_all_but_the_key(
     assert fake.incidents[0].opened_at.isoformat() == incident["opened_at"]
 
 
-def test_it_stops_at_once_with_connections_open(
+def test_the_fake_stops_at_once_with_open_connections(
     fake: FakePagerDuty, connect: Connect, trigger: Make
 ) -> None:
     """Kept-alive connections are closed, and all threads end."""
@@ -269,7 +271,7 @@ def test_it_stops_at_once_with_connections_open(
     assert len(fake.incidents) == 1
 
 
-def test_it_can_start_again_where_it_was(
+def test_the_fake_can_start_again_on_its_port(
     fake: FakePagerDuty, connect: Connect, trigger: Make, follow_up: Make
 ) -> None:
     """An outage keeps the state; starting twice is a mistake."""
@@ -300,7 +302,7 @@ def test_stopping_opens_the_gates(fake: FakePagerDuty, connect: Connect, trigger
     assert fake.incidents == ()
 
 
-def test_a_port_in_use_cannot_be_had(fake: FakePagerDuty) -> None:
+def test_a_port_in_use_is_an_error(fake: FakePagerDuty) -> None:
     """The error is the system's; stopping is not needed."""
     other = FakePagerDuty(port=fake.port)
     with pytest.raises(OSError, match="in use"):
@@ -311,7 +313,7 @@ def test_a_port_in_use_cannot_be_had(fake: FakePagerDuty) -> None:
 def test_waiting_ends_when_the_predicate_holds(
     fake: FakePagerDuty, connect: Connect, trigger: Make
 ) -> None:
-    """Whichever thread changes it."""
+    """Any thread may change it."""
     thread = threading.Thread(target=lambda: connect(fake).send(trigger()))
     thread.start()
     fake.wait_for(lambda fake: fake.incidents)
@@ -323,7 +325,7 @@ def test_waiting_ends_when_the_predicate_holds(
 def test_a_timeout_of_waiting_lists_requests_and_incidents(
     fake: FakePagerDuty, sender: Any, trigger: Make, key: str
 ) -> None:
-    """But no key."""
+    """The message contains no key."""
     sender.send(trigger())
     with pytest.raises(TimeoutError, match=r"still waiting after 0\.01 s; .*db-1/disk") as caught:
         fake.wait_for(lambda _: False, timeout=0.01)
@@ -362,7 +364,7 @@ def test_https_is_served_with_a_context(trigger: Make) -> None:
     assert [incident.state for incident in fake.incidents] == ["triggered"]
 
 
-def test_a_fault_of_the_fake_itself_is_not_hidden(
+def test_an_internal_error_of_the_fake_is_shown(
     connect: Connect, trigger: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only broken connections are ignored."""
@@ -376,7 +378,7 @@ def test_a_fault_of_the_fake_itself_is_not_hidden(
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
-def test_it_keeps_quiet(
+def test_the_fake_logs_nothing(
     fake: FakePagerDuty, sender: Any, trigger: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither requests nor broken connections are reported on standard error."""

@@ -1,4 +1,4 @@
-"""The page of incidents, as it is served."""
+"""The page of incidents."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def test_an_account_without_incidents_says_so(sender: Any) -> None:
     assert "script" not in page.tags
 
 
-def test_every_incident_is_listed_open_ones_first(
+def test_open_incidents_are_listed_first(
     sender: Any, fake: FakePagerDuty, trigger: Make, follow_up: Make
 ) -> None:
-    """With number, state, severity, summary, service and events."""
+    """Each row has number, state, severity, summary, service and events."""
     key = fake.add_service("checkout")
     for dedup_key, severity in (("a", "critical"), ("b", "info"), ("c", "error"), ("d", "warning")):
         sender.send(trigger(dedup_key, routing_key=key, payload={"severity": severity}))
@@ -131,7 +131,7 @@ def test_the_context_of_the_first_trigger_is_shown(sender: Any, trigger: Make) -
 
 
 def test_change_events_are_listed(sender: Any, key: str) -> None:
-    """The last one first."""
+    """The newest one comes first."""
     for summary in ("Deployed 1", "Deployed 2"):
         sender.change({"routing_key": key, "payload": {"summary": summary}})
 
@@ -141,9 +141,7 @@ def test_change_events_are_listed(sender: Any, key: str) -> None:
     ]
 
 
-def test_nothing_that_was_sent_becomes_markup(
-    sender: Any, fake: FakePagerDuty, trigger: Make
-) -> None:
+def test_event_content_is_escaped(sender: Any, fake: FakePagerDuty, trigger: Make) -> None:
     """Everything is escaped, in texts and in addresses."""
     evil = "<script>alert('x')</script>\"&amp;"
     key = fake.add_service(evil)
@@ -166,7 +164,7 @@ def test_nothing_that_was_sent_becomes_markup(
 
 
 def test_no_integration_key_is_shown(sender: Any, trigger: Make, key: str) -> None:
-    """Even if a sender put one into a text."""
+    """Holds if a sender put one into a text."""
     sender.send(trigger(f"disk-{key}", payload={"summary": f"Key {key} fails"}))
 
     page = read(sender)

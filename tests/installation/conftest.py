@@ -1,4 +1,4 @@
-"""What the tests of connecting share: a flow without randomness, answers of PagerDuty's shape."""
+"""An install flow without randomness, and answers in PagerDuty's form."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CALLBACK = "https://alerts.example/connect/pagerduty"
 
 
 def key(number: int) -> str:
-    """Make an integration key."""
+    """Return an integration key."""
     return f"{number:04d}" + "canaryCANARY0123456789abcdef"
 
 
 def entry(number: int, name: str, *, id: str = "", type: str = "service") -> dict[str, str]:  # noqa: A002
-    """Make an entry of ``integration_keys``."""
+    """Return an entry of ``integration_keys``."""
     return {"integration_key": key(number), "name": name, "id": id, "type": type}
 
 
 def config(*entries: object, **account: str) -> str:
-    """Make what PagerDuty sends back, as JSON."""
+    """Return the configuration that PagerDuty sends back, as JSON."""
     return json.dumps(
         {
             "account": account or {"subdomain": "acme", "name": "Acme Inc"},
@@ -62,7 +62,7 @@ class Connector:
         self.flow = PagerDutyInstallFlow()
 
     def begin(self, **settings: Any) -> InstallRequest:
-        """Begin at a known time, with a known state."""
+        """Begin at a fixed time, with a fixed state."""
         return self.flow.begin(
             CALLBACK,
             InstallFlowSettings(app_id="PABC123", **settings),
@@ -72,7 +72,7 @@ class Connector:
         )
 
     def pending(self, **settings: Any) -> PendingInstall:
-        """Return what the host keeps."""
+        """Return the pending install that the host stores."""
         return self.begin(**settings).pending
 
     def finish(
@@ -91,11 +91,11 @@ class Connector:
     def connect(
         self, *entries: object, account: Mapping[str, str] | None = None, **settings: Any
     ) -> Connected[InstallationSettings]:
-        """Finish with what PagerDuty granted."""
+        """Finish with the entries that PagerDuty granted."""
         return self.finish({"config": config(*entries, **(account or {}))}, **settings)
 
     def by_hand(self, name: str, *services: Mapping[str, object], **settings: Any) -> None:
-        """Add an installation that was not made by the flow."""
+        """Add an installation by hand."""
         raw = {"services": list(services), **settings}
         self.installations[name] = PagerDuty().installation(name, raw)
 

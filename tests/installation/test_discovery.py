@@ -80,7 +80,7 @@ class Searcher:
         self.discovery = ServiceDiscovery(self.clock.sleep)
 
     def settings(self, **changes: Any) -> DiscoverySettings:
-        """Make settings for the fake."""
+        """Return settings for the fake."""
         given = {
             "token": TOKEN,
             "region": self.fake.region,
@@ -126,7 +126,7 @@ class Searcher:
 
 @pytest.fixture
 def searcher() -> Iterator[Searcher]:
-    """Return a searcher with a token that may do everything."""
+    """Return a searcher with a token of all scopes."""
     clock = Clock()
     with FakePagerDuty(clock=clock) as fake:
         fake.add_api_token(TOKEN)
@@ -134,7 +134,7 @@ def searcher() -> Iterator[Searcher]:
 
 
 def refused(searcher: Searcher, *names: str, **changes: Any) -> str:
-    """Return the reason why nothing is connected, and see that nothing was."""
+    """Return the reason why nothing is connected, and check that nothing was stored."""
     before = dict(searcher.installations)
     with pytest.raises(DiscoveryError) as caught:
         searcher.connect(*names, **changes)
@@ -142,12 +142,12 @@ def refused(searcher: Searcher, *names: str, **changes: Any) -> str:
     return str(caught.value)
 
 
-def test_the_provider_offers_it() -> None:
+def test_the_provider_offers_discovery() -> None:
     found = PagerDuty().discovery()
     assert (found.provider, found.settings) == ("pagerduty", DiscoverySettings)
 
 
-def test_services_are_found_with_what_can_be_done(searcher: Searcher) -> None:
+def test_services_are_found_with_their_state(searcher: Searcher) -> None:
     fake = searcher.fake
     fake.add_integration("a", V1)
     fake.add_integration("a", E_MAIL)
@@ -175,7 +175,7 @@ def test_services_are_found_with_what_can_be_done(searcher: Searcher) -> None:
     assert "pagerduty-plugin/" in (request.header("User-Agent") or "")
 
 
-def test_an_account_of_many_services_is_listed_to_its_end(searcher: Searcher) -> None:
+def test_all_pages_of_services_are_listed(searcher: Searcher) -> None:
     names = [f"s{number:03}" for number in range(205)]
     for name in names:
         searcher.fake.add_service(name)
@@ -203,7 +203,7 @@ def test_a_listing_waits_for_the_rate_limit_once(searcher: Searcher) -> None:
     ("header", "slept"),
     [(None, [10]), ("3", [3]), ("0", [0]), ("-5", [0]), ("61", []), ("nonsense", [10])],
 )
-def test_a_pause_is_bounded_and_taken_once(
+def test_the_pause_is_bounded_and_used_once(
     searcher: Searcher, header: str | None, slept: list[float]
 ) -> None:
     searcher.fake.misbehave(throttling(retry_after=header))
@@ -215,7 +215,7 @@ def test_a_pause_is_bounded_and_taken_once(
     assert len(searcher.fake.requests) == len(slept) + 1
 
 
-def test_more_services_than_pagerduty_lists_are_said_to_be_too_many(
+def test_too_many_services_are_reported(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest, "MOST_SERVICES", 200)
@@ -228,7 +228,7 @@ def test_more_services_than_pagerduty_lists_are_said_to_be_too_many(
     assert len(searcher.find(query="more")) == 1
 
 
-def test_a_key_that_is_there_is_taken_and_nothing_is_created(searcher: Searcher) -> None:
+def test_an_existing_key_is_used(searcher: Searcher) -> None:
     fake = searcher.fake
     fake.add_integration("checkout", V1)
     fake.add_integration("checkout", vendor="PVENDOR")
@@ -248,13 +248,13 @@ def test_a_key_that_is_there_is_taken_and_nothing_is_created(searcher: Searcher)
     assert searcher.calls("POST") == []
 
 
-def test_an_integration_of_a_vendor_will_do(searcher: Searcher) -> None:
+def test_an_integration_of_a_vendor_is_used_if_it_is_the_only_one(searcher: Searcher) -> None:
     wanted = searcher.fake.add_integration("checkout", vendor="PVENDOR").key
     searcher.connect("checkout")
     assert searcher.table() == [("checkout", (wanted,))]
 
 
-def test_a_key_that_the_list_does_not_tell_is_read_alone(searcher: Searcher) -> None:
+def test_a_key_missing_in_the_list_is_read_separately(searcher: Searcher) -> None:
     wanted = searcher.fake.add_integration("checkout", key_shown="alone")
     searcher.connect("checkout")
     assert searcher.table() == [("checkout", (wanted.key,))]
@@ -287,7 +287,7 @@ def test_a_missing_integration_is_created_and_pages(searcher: Searcher) -> None:
     assert [incident.service for incident in fake.incidents] == ["platform"]
 
 
-def test_connecting_again_doubles_nothing(searcher: Searcher) -> None:
+def test_connecting_again_adds_nothing(searcher: Searcher) -> None:
     searcher.fake.create_service("platform")
     searcher.fake.add_service("checkout")
     first = searcher.connect("platform", "checkout", "platform")
@@ -299,8 +299,8 @@ def test_connecting_again_doubles_nothing(searcher: Searcher) -> None:
     assert list(searcher.installations) == ["acme"]
 
 
-def test_a_key_that_is_held_is_kept_whichever_it_is(searcher: Searcher) -> None:
-    """Though another would have been taken; and the account is known by it."""
+def test_a_configured_key_is_kept(searcher: Searcher) -> None:
+    """Another key would be preferred otherwise; the key identifies the account."""
     for number in (1, 2, 3):
         searcher.fake.add_service("checkout", key(number))
     shop = {"name": "Shop", "integration_key": key(3)}
@@ -314,7 +314,7 @@ def test_a_key_that_is_held_is_kept_whichever_it_is(searcher: Searcher) -> None:
     assert connected.installation.settings.subdomain == "acme"
 
 
-def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Searcher) -> None:
+def test_a_new_key_and_name_are_merged(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout", key(1))
     service_id = searcher.fake.services[0].id
     raw = {
@@ -338,7 +338,7 @@ def test_a_new_key_and_a_new_name_are_merged_as_by_the_install_flow(searcher: Se
     )
 
 
-def test_the_install_flow_and_discovery_know_each_others_services(searcher: Searcher) -> None:
+def test_install_flow_and_discovery_recognise_the_same_services(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout", key(1))
     connector = Connector()
     entry = {"integration_key": key(1), "name": "checkout", "id": "", "type": "service"}
@@ -350,7 +350,7 @@ def test_the_install_flow_and_discovery_know_each_others_services(searcher: Sear
     assert searcher.table("Acme Inc") == [("checkout", (key(2), key(1)))]
 
 
-def test_a_new_installation_gets_a_name_of_its_own(searcher: Searcher) -> None:
+def test_a_new_installation_gets_a_unique_name(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout")
     searcher.connect("checkout", called=" Pager ")
     assert list(searcher.installations) == ["Pager"]
@@ -362,7 +362,7 @@ def test_a_new_installation_gets_a_name_of_its_own(searcher: Searcher) -> None:
     assert list(searcher.installations) == ["Pager", "Pager (labs)"]
 
 
-def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None:
+def test_each_region_has_its_own_rest_address(searcher: Searcher) -> None:
     with FakePagerDuty(region="eu", clock=searcher.clock, subdomain="labs") as fake:
         fake.add_api_token(BEARER)
         fake.add_service("checkout")
@@ -398,7 +398,7 @@ def test_both_regions_are_asked_at_their_own_address(searcher: Searcher) -> None
         ("oauth", "a1" * 16, f"Bearer {'a1' * 16}"),
     ],
 )
-def test_the_kind_of_a_token_is_told_by_its_length_or_by_the_settings(
+def test_the_kind_of_a_token_comes_from_its_length_or_the_settings(
     searcher: Searcher, kind: str, token: str, header: str
 ) -> None:
     searcher.fake.add_api_token(BEARER)
@@ -417,14 +417,14 @@ def test_the_kind_of_a_token_is_told_by_its_length_or_by_the_settings(
         ("env:PD_CANARY_NOT_SET", "The API token cannot be read: the environment variable"),
     ],
 )
-def test_a_text_that_is_no_token_is_never_sent(searcher: Searcher, token: str, reason: str) -> None:
+def test_an_invalid_token_is_never_sent(searcher: Searcher, token: str, reason: str) -> None:
     with pytest.raises(DiscoveryError, match=re.escape(reason)) as caught:
         searcher.find(token=token)
     assert token.startswith("env:") or token not in str(caught.value)
     assert searcher.fake.requests == ()
 
 
-def test_a_token_of_the_other_region_is_told(searcher: Searcher) -> None:
+def test_a_token_of_the_other_region_is_reported(searcher: Searcher) -> None:
     with pytest.raises(DiscoveryError) as caught:
         searcher.find(token="y_NbAkKc66ryYTWUXYEu")
     assert str(caught.value) == (
@@ -433,7 +433,7 @@ def test_a_token_of_the_other_region_is_told(searcher: Searcher) -> None:
     )
 
 
-def test_a_token_that_may_not_read_is_told_which_scope(searcher: Searcher) -> None:
+def test_a_missing_scope_is_named(searcher: Searcher) -> None:
     searcher.fake.add_api_token(TOKEN, scopes=[])
     for ask in (searcher.find, lambda: searcher.connect("PANY")):
         with pytest.raises(DiscoveryError) as caught:
@@ -444,7 +444,7 @@ def test_a_token_that_may_not_read_is_told_which_scope(searcher: Searcher) -> No
         )
 
 
-def test_a_read_only_token_connects_what_has_a_key_and_creates_nothing(
+def test_a_read_only_token_connects_existing_integrations(
     searcher: Searcher,
 ) -> None:
     searcher.fake.add_api_token(TOKEN, scopes=["services.read"])
@@ -459,7 +459,7 @@ def test_a_read_only_token_connects_what_has_a_key_and_creates_nothing(
     assert [name for name, _ in searcher.table()] == ["checkout"]
 
 
-def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) -> None:
+def test_integrations_created_before_a_failure_are_connected(searcher: Searcher) -> None:
     for name in ("a", "b", "c"):
         searcher.fake.create_service(name)
     searcher.fake.add_service("d")
@@ -482,7 +482,7 @@ def test_what_was_created_before_a_failure_is_in_the_answer(searcher: Searcher) 
     assert [len(searcher.keys(name)) for name in "abcd"] == [1, 1, 1, 1]
 
 
-def test_a_creation_whose_answer_is_lost_is_found_the_next_time(searcher: Searcher) -> None:
+def test_a_created_integration_with_a_lost_reply_is_found_later(searcher: Searcher) -> None:
     searcher.fake.create_service("a")
     searcher.fake.misbehave(reset(processed="at once"), path="/integrations", times=1)
     reason = refused(searcher, "a")
@@ -493,7 +493,7 @@ def test_a_creation_whose_answer_is_lost_is_found_the_next_time(searcher: Search
     assert len(searcher.keys("a")) == 1
 
 
-def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searcher) -> None:
+def test_a_key_missing_in_the_creation_reply_is_read(searcher: Searcher) -> None:
     service_id = searcher.fake.create_service("a")
     made_id = FakePagerDuty().add_integration("a").id  # ids are made of names
     bare = json.dumps({"integration": {"id": made_id, "type": V2}}).encode()
@@ -514,7 +514,7 @@ def test_a_key_that_is_not_in_the_answer_to_its_creation_is_read(searcher: Searc
     assert len(searcher.keys("b")) == 1
 
 
-def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Searcher) -> None:
+def test_unusable_services_are_skipped_with_a_reason(searcher: Searcher) -> None:
     fake = searcher.fake
     fake.add_service("checkout")
     fake.create_service("off", status="disabled")
@@ -544,12 +544,12 @@ def test_what_cannot_be_connected_is_left_aside_with_the_reason(searcher: Search
 
 
 def shape(**members: object) -> Misbehaviour:
-    """Answer with some JSON."""
+    """Return a misbehaviour that replies with some JSON."""
     return Misbehaviour(name="shape", response=Response(200, json.dumps(members).encode()))
 
 
-def said(error: object, status: int = 400) -> Misbehaviour:
-    """Answer with an error."""
+def error_reply(error: object, status: int = 400) -> Misbehaviour:
+    """Return a misbehaviour that replies with an error."""
     return failing(status, json.dumps({"error": error}).encode())
 
 
@@ -558,13 +558,16 @@ def said(error: object, status: int = 400) -> Misbehaviour:
     [
         (failing(500), "PagerDuty answered 500; try again later"),
         (failing(402, b"[]"), "PagerDuty answered 402 (asked at "),
-        (said("a\n b"), "PagerDuty answered 400: a b (asked at "),
-        (said({"message": "m", "errors": "one"}), "PagerDuty answered 400: m; one (asked at "),
-        (said({"message": 1, "errors": ["e", 2]}), "PagerDuty answered 400: e (asked at "),
-        (said({}), "PagerDuty answered 400 (asked at "),
-        (said("x " * 400), f"PagerDuty answered 400: {'x ' * 150}… (asked at "),
+        (error_reply("a\n b"), "PagerDuty answered 400: a b (asked at "),
         (
-            said(f"no {TOKEN} here {key(1)}."),
+            error_reply({"message": "m", "errors": "one"}),
+            "PagerDuty answered 400: m; one (asked at ",
+        ),
+        (error_reply({"message": 1, "errors": ["e", 2]}), "PagerDuty answered 400: e (asked at "),
+        (error_reply({}), "PagerDuty answered 400 (asked at "),
+        (error_reply("x " * 400), f"PagerDuty answered 400: {'x ' * 150}… (asked at "),
+        (
+            error_reply(f"no {TOKEN} here {key(1)}."),
             "PagerDuty answered 400: no ******** here …. (asked at ",
         ),
         (captive_portal(), "The reply is not PagerDuty's: 200, without JSON (asked at "),
@@ -593,7 +596,7 @@ def said(error: object, status: int = 400) -> Misbehaviour:
         ),
     ],
 )
-def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
+def test_failures_are_reported_without_secrets(
     searcher: Searcher, how: Misbehaviour, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -608,7 +611,7 @@ def test_what_goes_wrong_is_told_plainly_and_without_a_secret(
             assert str(caught.value).startswith(reason), caught.value
 
 
-def test_an_answer_without_end_is_read_in_part(
+def test_an_endless_reply_is_read_in_part(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest, "LARGEST_PAGE", 100_000)
@@ -620,7 +623,7 @@ def test_an_answer_without_end_is_read_in_part(
         searcher.find()
 
 
-def test_of_a_service_without_bounds_a_part_is_read(searcher: Searcher) -> None:
+def test_a_huge_service_is_read_in_part(searcher: Searcher) -> None:
     """Its integrations are read one by one, and its name is kept."""
     integrations = [{"id": f"I{at}", "type": rest.EVENTS_API_V2} for at in range(1000)]
     service = {"id": "P1", "name": "n" * 1000, "integrations": integrations}
@@ -638,7 +641,7 @@ def test_of_a_service_without_bounds_a_part_is_read(searcher: Searcher) -> None:
 
 
 @pytest.mark.parametrize("token", [TOKEN, BEARER, f"{BEARER}=="])
-def test_a_token_that_a_redirect_repeats_is_masked(searcher: Searcher, token: str) -> None:
+def test_a_token_in_a_redirect_is_masked(searcher: Searcher, token: str) -> None:
     searcher.fake.misbehave(redirecting(f"https://evil.example/{token}"))
     with pytest.raises(DiscoveryError, match=r"a redirect to https://evil\.example/") as caught:
         searcher.find(token=token)
@@ -650,7 +653,7 @@ def assert_no_secret(text: str) -> None:
         assert secret not in text
 
 
-def test_nobody_at_home_is_told(searcher: Searcher) -> None:
+def test_an_unreachable_rest_api_is_reported(searcher: Searcher) -> None:
     url = searcher.fake.url
     searcher.fake.stop()
     with pytest.raises(DiscoveryError, match=r"PagerDuty was not reached: no connection: "):
@@ -671,7 +674,7 @@ def test_nothing_shows_a_key_or_the_token(
     assert searcher.table()[0][1] == (key(1),)
 
 
-def test_answers_with_less_than_documented_will_do(searcher: Searcher) -> None:
+def test_incomplete_replies_are_accepted(searcher: Searcher) -> None:
     reference = {"id": "PI", "type": f"{V2}_reference", "summary": "Sum"}
     services = [
         {"id": "P1"},
@@ -738,12 +741,12 @@ def test_an_account_without_pages_is_called_pagerduty(searcher: Searcher) -> Non
         ),
     ],
 )
-def test_wrong_settings_are_refused(settings: dict[str, str], fault: str) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, str], fault: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(fault)):
         structure(DiscoverySettings, settings)
 
 
-def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: Searcher) -> None:
+def test_network_settings_apply_to_discovery_and_installation(searcher: Searcher) -> None:
     searcher.fake.add_service("checkout")
     network = {"proxy": "direct", "timeout": 7.0}
     connected = searcher.connect("checkout", network=network, dedup_prefix="watch-1")
@@ -753,7 +756,7 @@ def test_the_way_out_is_that_of_the_settings_and_of_the_installation(searcher: S
         searcher.find(network={"proxy": "env:PD_NO_PROXY"}, api_url="", base_url="")
 
 
-def test_a_way_out_that_is_not_taken_over_is_told(searcher: Searcher) -> None:
+def test_unchanged_network_settings_are_reported(searcher: Searcher) -> None:
     name = "Checkout"
     searcher.fake.create_service(name)
     searcher.connect(name)
@@ -768,7 +771,7 @@ def test_a_way_out_that_is_not_taken_over_is_told(searcher: Searcher) -> None:
     assert searcher.connect(name).notes == ()
 
 
-def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:
+def test_a_rest_call_times_out(searcher: Searcher) -> None:
     gate = Gate()
     searcher.fake.misbehave(late(gate))
     with pytest.raises(DiscoveryError, match="PagerDuty was not reached: no reply within 1 s"):
@@ -776,7 +779,7 @@ def test_a_call_ends_when_its_time_is_up(searcher: Searcher) -> None:
     gate.open()
 
 
-def test_it_serves_several_threads(searcher: Searcher) -> None:
+def test_discovery_is_thread_safe(searcher: Searcher) -> None:
     for number in range(101):
         searcher.fake.create_service(f"s{number:03}")
     lengths: list[int] = []
@@ -790,6 +793,6 @@ def test_it_serves_several_threads(searcher: Searcher) -> None:
     assert lengths == [101] * 4
 
 
-def test_the_numbers_are_pagerdutys() -> None:
+def test_the_limits_are_pagerdutys() -> None:
     assert (rest.PAGE, rest.MOST_SERVICES, rest.LONGEST_WAIT) == (100, 10_000, 60)
     assert discovery.DiscoverySettings(token=Secret("x")).integration_name == "pagerduty-plugin"

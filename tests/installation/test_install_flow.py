@@ -1,4 +1,4 @@
-"""The install flow, without a network: addresses, every wrong answer, merging, secrecy."""
+"""The install flow without a network: addresses, invalid answers, merging, secrecy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pagerduty_plugin.settings import InstallFlowSettings
 
 from .conftest import CALLBACK, NOW, Connector, config, entry, key
 
-# where the person is sent
+# PagerDuty's address
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ from .conftest import CALLBACK, NOW, Connector, config, entry, key
         ({"install_url": "http://127.0.0.1:1/"}, "http://127.0.0.1:1/install/integration"),
     ],
 )
-def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> None:
+def test_the_browser_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> None:
     flow = PagerDuty().install_flow()
     callback = f"{CALLBACK}?tenant=a%26b&x="
     asked = structure(InstallFlowSettings, {"app_id": "PABC123", **settings})
@@ -90,7 +90,7 @@ def test_a_person_is_sent_to_pagerduty(settings: dict[str, Any], page: str) -> N
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(given: dict[str, Any], faults: list[str]) -> None:
+def test_invalid_install_settings_are_rejected(given: dict[str, Any], faults: list[str]) -> None:
     with pytest.raises(SettingsError) as caught:
         structure(InstallFlowSettings, given)
     reported = [str(fault) for fault in caught.value.faults]
@@ -99,7 +99,7 @@ def test_what_cannot_be_asked_is_refused(given: dict[str, Any], faults: list[str
 
 
 @pytest.mark.parametrize("account", ["a", "a1", "1a", "a-b", "A--B", "a" * 63])
-def test_a_dns_label_is_an_account(account: str) -> None:
+def test_an_account_is_a_dns_label(account: str) -> None:
     structure(InstallFlowSettings, {"app_id": "PA", "account": account})
 
 
@@ -153,7 +153,9 @@ LEAFLESS = "[" * 200_000
         ),
     ],
 )
-def test_each_wrong_answer_is_named(parameters: dict[str, str], problem: str, reason: str) -> None:
+def test_each_invalid_answer_has_its_problem(
+    parameters: dict[str, str], problem: str, reason: str
+) -> None:
     connector = Connector()
     with pytest.raises(InstallError) as caught:
         connector.finish(parameters)
@@ -231,11 +233,11 @@ def test_new_services_get_random_ids() -> None:
         ({"other": "x"}, "PagerDuty"),
     ],
 )
-def test_an_installation_is_called_as_the_account(account: dict[str, str], name: str) -> None:
+def test_an_installation_is_named_after_the_account(account: dict[str, str], name: str) -> None:
     assert Connector().connect(entry(1, "a"), account=account).installation.name == name
 
 
-def test_a_subdomain_that_is_none_is_not_kept() -> None:
+def test_an_invalid_subdomain_is_not_kept() -> None:
     connected = Connector().connect(entry(1, "a"), account={"subdomain": "a.b/c", "name": "Acme"})
     assert connected.installation.settings.subdomain == ""
 
@@ -265,10 +267,10 @@ def test_names_stay_unique() -> None:
     assert list(settings.faults()) == []
 
 
-# several accounts, and the same one again
+# accounts
 
 
-def test_two_accounts_are_two_installations_also_of_one_name() -> None:
+def test_two_accounts_of_one_name_are_two_installations() -> None:
     connector = Connector()
     for subdomain in ("acme", "acme-labs", "other"):
         connector.connect(entry(1, "a"), account={"subdomain": subdomain, "name": "Acme"})
@@ -293,7 +295,7 @@ def test_the_same_answer_again_changes_nothing() -> None:
     assert bare.installation == first.installation
 
 
-def test_more_services_are_added_and_none_is_lost() -> None:
+def test_new_services_are_added_to_the_old_ones() -> None:
     connector = Connector()
     connector.connect(entry(1, "Checkout", id="PA"))
     connected = connector.connect(entry(2, "Platform", id="PB"), account={"subdomain": "ACME"})
@@ -305,7 +307,7 @@ def test_more_services_are_added_and_none_is_lost() -> None:
 
 
 def test_a_new_key_of_a_known_service_joins_the_old_one() -> None:
-    """By PagerDuty's id: what the old key opened is still followed up."""
+    """Recognised by PagerDuty's id; incidents of the old key are still followed up."""
     connector = Connector()
     connector.connect(entry(1, "Checkout", id="PA"))
     connected = connector.connect(entry(2, "Checkout", id="PA"))
@@ -315,14 +317,14 @@ def test_a_new_key_of_a_known_service_joins_the_old_one() -> None:
     assert connector.table() == [("service-1", "Checkout", (key(2), key(1)))]
 
 
-def test_a_key_says_more_than_an_id() -> None:
+def test_a_key_takes_precedence_over_an_id() -> None:
     connector = Connector()
     connector.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
     connector.connect(entry(2, "b", id="PA"))
     assert [keys for _, _, keys in connector.table()] == [(key(1),), (key(2),)]
 
 
-def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
+def test_a_name_follows_pagerduty_until_the_operator_changes_it() -> None:
     connector = Connector()
     connector.connect(entry(1, "Checkout", id="PA"))
     connected = connector.connect(entry(1, "Payments", id="PA"))
@@ -340,15 +342,17 @@ def test_a_name_follows_pagerduty_until_a_person_changes_it() -> None:
     assert service.former_names == ("Checkout", "Payments")
 
 
-def test_a_refreshed_name_does_not_take_anothers() -> None:
+def test_a_refreshed_name_stays_unique() -> None:
     connector = Connector()
     connector.connect(entry(1, "a", id="PA"), entry(2, "b", id="PB"))
     connector.connect(entry(1, "b", id="PA"))
     assert [name for _, name, _ in connector.table()] == ["b (PA)", "b"]
 
 
-def test_services_made_by_hand_are_known_by_their_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the key comes from; name, reference and destination stay the person's."""
+def test_services_added_by_hand_are_recognised_by_their_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Holds for every reference; name, reference and destination stay the operator's."""
     monkeypatch.setenv("PD_CHECKOUT", key(1))
     connector = Connector()
     connector.by_hand(
@@ -366,7 +370,7 @@ def test_services_made_by_hand_are_known_by_their_key(monkeypatch: pytest.Monkey
     assert connected.installation.settings.subdomain == "acme"
 
 
-def test_an_answer_without_subdomain_is_known_by_pagerdutys_id() -> None:
+def test_an_answer_without_subdomain_is_recognised_by_service_id() -> None:
     connector = Connector()
     connector.connect(entry(1, "a", id="PA"))
     again = connector.connect(entry(2, "a", id="PA"), account={"name": "?"})
@@ -382,7 +386,7 @@ def test_a_key_in_another_account_is_another_installation() -> None:
     assert not connected.again
 
 
-def test_settings_that_stay_though_others_were_given_are_told() -> None:
+def test_settings_that_stay_unchanged_are_reported() -> None:
     connector = Connector()
     connector.connect(entry(1, "a"))
     connected = connector.connect(entry(1, "a"), region="eu", base_url="http://127.0.0.1:1")
@@ -414,7 +418,7 @@ def test_installations_of_other_providers_only_keep_their_names() -> None:
 
 
 @pytest.mark.parametrize(("asked", "notes"), [("ACME", 0), ("acme", 0), ("labs", 1)])
-def test_another_account_than_was_asked_for_is_told(asked: str, notes: int) -> None:
+def test_an_unexpected_account_is_reported(asked: str, notes: int) -> None:
     connected = Connector().finish({"config": config(entry(1, "a"))}, account=asked)
     assert len(connected.notes) == notes
     assert all("this is acme" in note for note in connected.notes)
@@ -454,8 +458,8 @@ def test_no_key_is_shown(caplog: pytest.LogCaptureFixture) -> None:
         config(key(1)),
     ],
 )
-def test_no_error_holds_a_key(text: str) -> None:
-    """Neither its text, nor its cause."""
+def test_no_error_contains_a_key(text: str) -> None:
+    """Neither its text nor its cause contains one."""
     with pytest.raises(InstallError) as caught:
         Connector().finish({"config": text})
     error: BaseException | None = caught.value
@@ -467,7 +471,7 @@ def test_no_error_holds_a_key(text: str) -> None:
     assert "canary" not in reported
 
 
-def test_a_key_that_cannot_be_read_is_a_fault_with_its_place() -> None:
+def test_an_unreadable_key_is_a_fault_with_its_path() -> None:
     connector = Connector()
     connector.by_hand("mine", {"name": "a", "integration_key": ["env:PD_NOT_SET", key(1), "short"]})
     faults = PagerDuty().check(connector.installations["mine"])

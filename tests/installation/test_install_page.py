@@ -1,4 +1,4 @@
-"""The fake's install page alone."""
+"""The fake's install page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Visitor:
     fake: FakePagerDuty
 
     def request(self, method: str, path: str, body: str | None = None) -> Any:
-        """Send one request; give status, headers and text."""
+        """Send one request, and return status, headers and text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.fake.port, timeout=60)
         try:
             kind = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
@@ -52,7 +52,7 @@ class Visitor:
         return self.request("POST", PAGE, urlencode(fields))
 
     def connect(self, *services: str) -> Any:
-        """Send the form; give the configuration that the redirect carries."""
+        """Send the form, and return the configuration in the redirect."""
         status, headers, text = self.post(*services)
         assert (status, text) == (302, "")
         parts = urlsplit(headers["Location"])
@@ -81,7 +81,7 @@ def test_the_page_offers_the_services(visitor: Visitor) -> None:
     assert "platform" not in form.tags
 
 
-def test_each_picked_service_comes_with_a_new_key_that_works(visitor: Visitor) -> None:
+def test_each_selected_service_gets_a_working_key(visitor: Visitor) -> None:
     first = visitor.connect("checkout", "<platform>")
     assert first["account"] == {"subdomain": "acme", "name": "Acme"}
     entries = first["integration_keys"]
@@ -139,7 +139,7 @@ def test_an_app_may_keep_keys_spell_the_name_and_grant_others(visitor: Visitor) 
         ({"version": "1"}, 400, "This page supports version 2 only."),
     ],
 )
-def test_what_cannot_be_installed_is_told(
+def test_an_install_that_cannot_work_is_refused(
     visitor: Visitor, changes: dict[str, str], status: int, reason: str
 ) -> None:
     answered, page = visitor.open(**changes)
@@ -150,13 +150,13 @@ def test_what_cannot_be_installed_is_told(
     assert reason in Form.of(text).text
 
 
-def test_a_page_asked_for_nothing_finds_no_app(visitor: Visitor) -> None:
+def test_a_page_without_parameters_finds_no_app(visitor: Visitor) -> None:
     status, _, text = visitor.request("GET", PAGE)
     assert (status, "App not found." in text) == (404, True)
 
 
 @pytest.mark.parametrize("services", [(), ("other",), ("checkout", "other")])
-def test_only_the_accounts_services_can_be_picked(
+def test_only_services_of_the_account_can_be_selected(
     visitor: Visitor, services: tuple[str, ...]
 ) -> None:
     status, _, text = visitor.post(*services)
@@ -173,7 +173,7 @@ def test_an_account_without_services_says_so() -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD"])
-def test_the_page_is_got_and_its_form_is_posted(visitor: Visitor, method: str) -> None:
+def test_other_methods_are_refused(visitor: Visitor, method: str) -> None:
     status, headers, text = visitor.request(method, PAGE)
     assert (status, headers["Allow"], text) == (405, "GET, POST", "")
 
@@ -186,7 +186,7 @@ def test_a_form_without_length_is_refused(visitor: Visitor) -> None:
     assert response.startswith(b"HTTP/1.1 411 ")
 
 
-def test_a_service_without_a_key_gets_one_though_the_app_renews_none(visitor: Visitor) -> None:
+def test_a_service_without_a_key_always_gets_one(visitor: Visitor) -> None:
     visitor.fake.register_app(attrs.evolve(APP, renews=False))
     service_id = visitor.fake.create_service("empty")
     (first,) = visitor.connect("empty")["integration_keys"]

@@ -28,7 +28,7 @@ class Lock:
         ('key = ["env:B", "env:A"]', (Secret("env:B"), Secret("env:A"))),
     ],
 )
-def test_toml_gives_one_or_a_list(toml: str, held: object) -> None:
+def test_toml_accepts_one_key_or_a_list(toml: str, held: object) -> None:
     raw = tomllib.loads(toml)
     lock = structure(Lock, raw)
     assert lock.key == held
@@ -50,7 +50,7 @@ def test_toml_gives_one_or_a_list(toml: str, held: object) -> None:
         ({"key": "env:A", "size": "2"}, ["size: must be a whole number, not text"]),
     ],
 )
-def test_what_is_neither_is_refused_by_structure_and_schema(
+def test_other_values_are_rejected_by_settings_and_schema(
     raw: dict[str, Any], faults: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -1,4 +1,4 @@
-"""Services with ids and several keys, as the wire sees them."""
+"""Services with ids and several keys, as sent."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def states(fake: FakePagerDuty) -> list[tuple[str, str]]:
 
 
 def test_an_incident_is_followed_up_under_the_key_that_opened_it(fake: FakePagerDuty) -> None:
-    """And a new one is opened under the newest."""
+    """A new incident opens under the newest key."""
     opened = send(installation(fake, OLD), "firing")
     rotated = installation(fake, [NEW, OLD])
     assert send(rotated, "firing", opened.handle).handle == opened.handle
@@ -78,8 +78,8 @@ def test_an_incident_is_followed_up_under_the_key_that_opened_it(fake: FakePager
     assert states(fake) == [("old", "resolved"), ("new", "resolved")]
 
 
-def test_a_rotation_in_the_table_strands_nothing(fake: FakePagerDuty) -> None:
-    """Nor does a new name: the incident knows the service by its id."""
+def test_a_rotation_in_the_table_orphans_nothing(fake: FakePagerDuty) -> None:
+    """A new name orphans nothing either: the incident refers to the service by its id."""
     before = installation(fake, OLD, id="S1")
     opened = send(before, "firing")
     rotated = ServiceTable().rotate(before.settings, "checkout", NEW)
@@ -91,7 +91,7 @@ def test_a_rotation_in_the_table_strands_nothing(fake: FakePagerDuty) -> None:
     assert states(fake) == [("old", "resolved")]
 
 
-def test_a_key_that_is_gone_sends_nothing_under_another(fake: FakePagerDuty) -> None:
+def test_an_incident_of_a_removed_key_is_sent_under_no_other(fake: FakePagerDuty) -> None:
     opened = send(installation(fake, OLD), "firing")
     outcome = send(installation(fake, [NEW, "env:PD_NOT_SET"]), "resolved", opened.handle)
     assert outcome.kind is OutcomeKind.MISCONFIGURED
@@ -102,7 +102,7 @@ def test_a_key_that_is_gone_sends_nothing_under_another(fake: FakePagerDuty) -> 
     assert len(fake.requests) == 1
 
 
-def test_a_broken_new_key_keeps_no_old_incident_open(fake: FakePagerDuty) -> None:
+def test_a_broken_new_key_does_not_block_old_incidents(fake: FakePagerDuty) -> None:
     opened = send(installation(fake, OLD), "firing")
     for broken in ("env:PD_NOT_SET", "short"):
         at = installation(fake, [broken, OLD])
@@ -111,12 +111,12 @@ def test_a_broken_new_key_keeps_no_old_incident_open(fake: FakePagerDuty) -> Non
     assert states(fake) == [("old", "acknowledged")]
 
 
-def test_an_empty_handle_is_none(fake: FakePagerDuty) -> None:
+def test_an_empty_handle_counts_as_no_handle(fake: FakePagerDuty) -> None:
     assert send(installation(fake, [NEW, OLD]), "firing", {}).delivered
     assert states(fake) == [("new", "triggered")]
 
 
-def test_each_key_of_a_rotation_has_its_limit(fake: FakePagerDuty) -> None:
+def test_each_key_of_a_rotation_has_its_rate_limit(fake: FakePagerDuty) -> None:
     (delivery,) = plan(installation(fake, OLD), "firing")
     handle = send(installation(fake, OLD), "firing").handle
 
@@ -142,7 +142,7 @@ def test_each_key_of_a_rotation_has_its_limit(fake: FakePagerDuty) -> None:
         ([NEW, "env:PD_OLD"], {"key": "x"}, "******** (env:PD_OLD)"),
     ],
 )
-def test_a_preview_says_where_the_key_may_come_from(
+def test_a_preview_shows_the_references_of_the_keys(
     fake: FakePagerDuty, held: list[str], handle: Any, shown: str
 ) -> None:
     at = installation(fake, held)
@@ -151,7 +151,7 @@ def test_a_preview_says_where_the_key_may_come_from(
     assert body["routing_key"] == shown
 
 
-def test_a_service_named_by_id_and_by_name_is_told_once(fake: FakePagerDuty) -> None:
+def test_a_service_named_by_id_and_name_gets_one_event(fake: FakePagerDuty) -> None:
     at = installation(fake, NEW, id="S1")
     assert Trigger().check(TriggerSettings(services=("S1", "checkout")), at) == []
     (delivery,) = plan(at, "firing", "checkout", "S1")
@@ -196,7 +196,7 @@ def test_names_and_ids_tell_services_apart(
     assert all(map(str.startswith, reported, faults)), reported
 
 
-def test_one_key_or_a_list_is_json_and_passes_the_schema() -> None:
+def test_one_key_or_a_list_passes_the_schema() -> None:
     validator = jsonschema.Draft202012Validator(json_schema(InstallationSettings))
     for held in ("env:A", ["env:B", "env:A"]):
         raw = {"services": [{"name": "a", "integration_key": held}]}

@@ -66,7 +66,7 @@ def test_rows_are_json_with_masked_keys() -> None:
     assert "canary" not in json.dumps(table)
 
 
-def test_a_table_saved_as_it_is_changes_nothing() -> None:
+def test_an_unchanged_table_changes_nothing() -> None:
     table = json.loads(json.dumps(ServiceTable().rows(account())))
     assert saved(table) == account()
     table[0]["integration_key"] += "\n"
@@ -115,7 +115,7 @@ def test_a_rotated_key_keeps_the_services_id(given: object, held: list[str]) -> 
     assert reported(after)[1] == ("B", "Platform", held)
 
 
-def test_of_two_masked_keys_either_may_stay_or_change_places() -> None:
+def test_masked_keys_may_be_removed_or_reordered() -> None:
     first, second = ServiceTable().rows(account())
     new, old = second["integration_key"]
     assert reported(saved([first, {**second, "integration_key": old}]))[1][2] == [key(2)]
@@ -123,7 +123,7 @@ def test_of_two_masked_keys_either_may_stay_or_change_places() -> None:
     assert reported(swapped)[1][2] == [key(2), "env:PD_NEW"]
 
 
-def test_every_fault_is_told_at_once_with_row_and_field() -> None:
+def test_all_faults_are_reported_with_row_and_field() -> None:
     first, second = ServiceTable().rows(account())
     table = [
         {"id": "A", "name": " ", "integration_key": ""},
@@ -170,11 +170,11 @@ def test_every_fault_is_told_at_once_with_row_and_field() -> None:
         ([], ["at least one service must be left; to remove all, remove the account"]),
     ],
 )
-def test_what_is_no_table_is_refused(table: object, reported: list[str]) -> None:
+def test_a_value_that_is_not_a_table_is_rejected(table: object, reported: list[str]) -> None:
     assert faults(table) == reported
 
 
-def test_a_new_key_may_not_be_one_that_another_row_keeps() -> None:
+def test_a_new_key_must_not_be_that_of_another_row() -> None:
     first, second = ServiceTable().rows(account())
     assert faults([first, second, {"name": "New", "integration_key": key(1)}]) == [
         "[0].integration_key: the same key is used twice",
@@ -186,7 +186,7 @@ def test_a_new_key_may_not_be_one_that_another_row_keeps() -> None:
     ]
 
 
-def test_keys_that_were_there_twice_hinder_no_other_edit() -> None:
+def test_existing_duplicate_keys_do_not_block_other_edits() -> None:
     given = [{"name": name, "integration_key": key(1)} for name in "ab"]
     settings = account(services=given)
     first, second = ServiceTable().rows(settings)
@@ -215,8 +215,8 @@ def test_no_fault_quotes_a_key() -> None:
     assert "canary" not in str(faults(table))
 
 
-def test_a_service_of_a_file_has_its_name_for_an_id() -> None:
-    """And keeps it when it is renamed."""
+def test_a_service_without_an_id_has_its_name_as_id() -> None:
+    """It keeps the id when it is renamed."""
     settings = account(services=[{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}])
     (row,) = ServiceTable().rows(settings)
     assert row == {"id": "checkout", "name": "checkout", "integration_key": "env:PD_CHECKOUT"}
@@ -230,7 +230,7 @@ def test_lone_surrogates_in_a_name_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("service", ["B", "Platform"])
-def test_a_rotation_holds_both_keys_until_it_is_ended(service: str) -> None:
+def test_a_rotation_keeps_both_keys_until_it_ends(service: str) -> None:
     rotated = ServiceTable().rotate(account(), service, key(9))
     assert reported(rotated)[1] == ("B", "Platform", [key(9), "env:PD_NEW", key(2)])
     assert reported(rotated)[0] == reported(account())[0]
@@ -252,7 +252,7 @@ def test_a_rotation_holds_both_keys_until_it_is_ended(service: str) -> None:
         ("A", key(1), "[0].integration_key[0]: the same key is used twice"),
     ],
 )
-def test_a_rotation_that_cannot_be_is_refused(service: str, new: str, fault: str) -> None:
+def test_an_invalid_rotation_is_rejected(service: str, new: str, fault: str) -> None:
     with pytest.raises(FaultsError) as caught:
         ServiceTable().rotate(account(), service, new)
     assert str(caught.value.faults[0]).startswith(fault)

@@ -1,4 +1,4 @@
-"""The contract's side: what a host does between the two calls, and states that are good once."""
+"""The host's side of an install flow: pending installs and single-use states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Question:
 
 
 class Painter(InstallFlow[Question, str]):
-    """A provider unlike PagerDuty: it grants a word."""
+    """A provider unlike PagerDuty, which grants a word."""
 
     provider = "painter"
     settings = Question
@@ -65,7 +65,7 @@ def problem(parameters: Mapping[str, str], pending: PendingInstall | None, **opt
     return caught.value.problem
 
 
-def test_a_setup_comes_to_an_end() -> None:
+def test_an_install_flow_finishes() -> None:
     begun = begin(state="abc")
     assert begun.url == "https://painter.example/blue?to=https://host.example/back?state=abc"
     connected = Painter().finish({"state": "abc", "word": "sky"}, begun.pending, now=NOW)
@@ -90,7 +90,7 @@ def test_a_state_cannot_be_guessed_and_is_not_shown() -> None:
         assert each.pending.state not in repr(each)
 
 
-def test_a_clock_is_asked_where_no_time_is_given() -> None:
+def test_the_clock_is_the_default_time() -> None:
     begun = Painter().begin(CALLBACK, Question())
     parameters = {"state": begun.pending.state, "word": "sky"}
     assert Painter().finish(parameters, begun.pending).installation.name == "red sky"
@@ -127,7 +127,7 @@ def test_the_state_joins_the_callbacks_query(
         ("https://h.example/?state=", "has a parameter 'state', which the install flow adds"),
     ],
 )
-def test_a_callback_url_that_cannot_be_is_refused(callback_url: str, reason: str) -> None:
+def test_an_invalid_callback_url_is_rejected(callback_url: str, reason: str) -> None:
     with pytest.raises(FaultsError) as caught:
         begin(callback_url)
     (fault,) = caught.value.faults
@@ -142,12 +142,12 @@ def test_a_wrong_state_is_refused(state: dict[str, str]) -> None:
     assert problem({**state, "word": "sky"}, None, now=NOW) == InstallProblem.WRONG_STATE
 
 
-def test_a_state_of_another_provider_is_wrong() -> None:
+def test_a_state_of_another_provider_is_rejected() -> None:
     pending = attrs.evolve(begin(state="abc").pending, provider="other")
     assert problem({"state": "abc", "word": "sky"}, pending, now=NOW) == InstallProblem.WRONG_STATE
 
 
-def test_an_expired_state_is_refused_from_its_last_moment_on() -> None:
+def test_an_expired_state_is_rejected() -> None:
     pending = begin(state="abc").pending
     parameters = {"state": "abc", "word": "sky"}
     just = LATER - dt.timedelta(microseconds=1)
@@ -155,7 +155,7 @@ def test_an_expired_state_is_refused_from_its_last_moment_on() -> None:
     assert problem(parameters, pending, now=LATER) == InstallProblem.EXPIRED_STATE
 
 
-def test_an_error_says_where_the_browser_goes_and_survives_pickling() -> None:
+def test_an_install_error_has_the_return_url_and_survives_pickling() -> None:
     pending = begin(state="abc", return_url="https://host.example/done").pending
     with pytest.raises(InstallError) as caught:
         Painter().finish({"state": "abc"}, pending, now=NOW)
@@ -165,7 +165,7 @@ def test_an_error_says_where_the_browser_goes_and_survives_pickling() -> None:
         assert (error.reason, error.return_url) == (str(error), "https://host.example/done")
 
 
-def test_a_pending_setup_is_json_so_that_another_process_finishes() -> None:
+def test_another_process_can_finish_a_pending_install() -> None:
     pending = begin(state="abc").pending
     stored = json.dumps(to_json(pending))
     back = from_json(PendingInstall, json.loads(stored))
@@ -175,7 +175,7 @@ def test_a_pending_setup_is_json_so_that_another_process_finishes() -> None:
     assert connected.installation.name == "blue sky"
 
 
-def test_a_state_is_taken_fresh_once() -> None:
+def test_a_state_is_used_once() -> None:
     pendings = PendingInstalls()
     begun = begin()
     pendings.keep(begun.pending)
@@ -188,7 +188,7 @@ def test_a_state_is_taken_fresh_once() -> None:
     assert pendings.take({}) is None
 
 
-def test_threads_that_take_one_state_get_it_fresh_once() -> None:
+def test_one_of_many_threads_gets_a_state() -> None:
     pendings = PendingInstalls()
     for state in map(str, range(50)):
         pendings.keep(begin(state=state).pending)
@@ -200,7 +200,7 @@ def test_threads_that_take_one_state_get_it_fresh_once() -> None:
     )
 
 
-def test_the_oldest_pending_setups_make_room() -> None:
+def test_the_oldest_pending_installs_are_dropped() -> None:
     pendings = PendingInstalls(most=2)
     for state in ("a", "b", "c"):
         pendings.keep(begin(state=state).pending)
@@ -214,7 +214,7 @@ def test_the_answer_to_a_callback_is_not_kept() -> None:
     }
 
 
-def test_a_provider_without_a_setup_offers_none() -> None:
+def test_a_provider_without_an_install_flow_offers_none() -> None:
     class Bare(Provider[Question]):
         name = "bare"
         label = "Bare"

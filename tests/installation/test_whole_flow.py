@@ -1,4 +1,4 @@
-"""The whole flow: a person's browser goes to PagerDuty's page and comes back, over real HTTP."""
+"""The whole install flow in a browser, over real HTTP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WebHost:
     problems: list[InstallProblem] = attrs.field(factory=list)
 
     def begin(self, **settings: Any) -> str:
-        """Begin a setup; give where to send the browser."""
+        """Begin an install, and return the address for the browser."""
         begun = (
             PagerDuty()
             .install_flow()
@@ -55,7 +55,7 @@ class WebHost:
         return begun.url
 
     def called_back(self, query: str) -> str:
-        """Finish; give where to redirect the browser, whatever came of it."""
+        """Finish, and return where to redirect the browser, after an error too."""
         parameters = dict(parse_qsl(query, keep_blank_values=True))
         try:
             connected = (
@@ -127,7 +127,7 @@ def pagerduty(host: WebHost, *services: str, **app: Any) -> Iterator[FakePagerDu
 
 
 def pick(browser: requests.Session, url: str, *services: str) -> requests.Response:
-    """Open PagerDuty's page, pick services, and follow every redirect."""
+    """Open PagerDuty's page, select services, and follow every redirect."""
     page = browser.get(url, timeout=60)
     form = Form.of(page.text)
     assert set(services) <= set(form.choices)
@@ -151,12 +151,12 @@ def connect(
 
 
 def services(host: WebHost, account: str) -> list[tuple[str, int]]:
-    """Return names and numbers of keys of an account's services."""
+    """Return the names of an account's services and how many keys each has."""
     settings = host.installations[account].settings
     return [(service.name, len(service.keys)) for service in settings.services]
 
 
-def test_two_accounts_and_one_of_them_again(host: WebHost, browser: requests.Session) -> None:
+def test_two_accounts_are_connected_and_one_again(host: WebHost, browser: requests.Session) -> None:
     with (
         pagerduty(host, "checkout", "platform") as acme,
         pagerduty(
@@ -196,7 +196,7 @@ def page(host: WebHost, account: str, *names: str) -> None:
         assert pager.handle(Alert("k", "Down", status=status)).delivered
 
 
-def test_the_same_keys_again_double_nothing(host: WebHost, browser: requests.Session) -> None:
+def test_the_same_keys_again_add_nothing(host: WebHost, browser: requests.Session) -> None:
     with pagerduty(host, "checkout", renews=False) as acme:
         first = connect(host, browser, acme, "checkout")
         again = connect(host, browser, acme, "checkout")
@@ -217,9 +217,7 @@ def test_a_callback_loaded_again_changes_nothing(host: WebHost, browser: request
     assert host.installations == before
 
 
-def test_a_callback_with_nothing_is_a_cancellation(
-    host: WebHost, browser: requests.Session
-) -> None:
+def test_an_empty_callback_is_a_cancellation(host: WebHost, browser: requests.Session) -> None:
     url = host.begin(install_url="http://127.0.0.1:1")
     callback = dict(parse_qsl(urlsplit(url).query))["redirect_url"]
     assert browser.get(callback, timeout=60).url == f"{host.url}/installations"
@@ -233,7 +231,7 @@ def test_an_unknown_app_never_comes_back(host: WebHost, browser: requests.Sessio
     assert host.problems == []
 
 
-def test_no_key_stays_in_logs_or_where_the_browser_ends(
+def test_no_key_is_logged_or_left_in_the_browser(
     host: WebHost, browser: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="hostspec")

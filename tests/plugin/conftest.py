@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
+from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.settings import InstallationSettings, NetworkSettings, TriggerSettings
@@ -46,10 +47,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Encoded:
 
 @attrs.frozen
 class Sender:
-    """The trigger action, and an installation of the two services at a fake."""
+    """An action, and an installation of the two services at a fake."""
 
     fake: FakePagerDuty
-    action: Trigger
+    action: Trigger | Change
     installation: Installation[InstallationSettings]
 
     def over(self, **network: Any) -> Sender:

@@ -67,10 +67,10 @@ def faults_of(**changes: Any) -> list[str]:
     return []
 
 
-# the words
+# texts
 
 
-def test_every_setting_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
+def test_every_setting_is_sent_byte_for_byte(sender: Sender) -> None:
     delivery = at(sender, dedup_prefix="prod").notify(
         ALERT,
         severity="warning",
@@ -103,7 +103,7 @@ def test_every_setting_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
 
 
 def test_details_keep_their_types_and_may_be_nested(sender: Sender) -> None:
-    """Also of a template that is one expression; the texts within are templates, too."""
+    """A template of one expression keeps its type, too; the texts within are templates."""
     alert = Alert("k", "Down", labels={"count": "3"}, details={"hosts": ["a", "b"], "used": 0.5})
     sender.notify(
         alert,
@@ -142,7 +142,7 @@ def test_details_keep_their_types_and_may_be_nested(sender: Sender) -> None:
     assert type(details["count"]) is int
 
 
-def test_a_value_that_is_too_large_is_left_out_and_told(sender: Sender) -> None:
+def test_a_value_that_is_too_large_is_left_out(sender: Sender) -> None:
     alert = Alert("k", "Down", source="s", details={"log": ["x" * 60_000] * 2})
     delivery = sender.notify(alert, details={"copy": "{{ details.log }}", "why": "{{ [1 / 0] }}"})
     assert set(sender.payload["custom_details"]) == {"log"}
@@ -174,12 +174,12 @@ def test_a_severity_may_be_a_template(
     assert delivery.notes == (() if page else nothing)
 
 
-def test_a_severity_of_a_template_is_for_the_trigger_alone(sender: Sender) -> None:
+def test_a_severity_template_applies_to_triggers_only(sender: Sender) -> None:
     alert = Alert("k", "Fine", status="resolved", severity="info")
     assert sender.notify(alert, severity="{{ 1 / 0 }}").notes == ()
 
 
-def test_settings_that_are_blank_leave_the_alerts_own(sender: Sender) -> None:
+def test_blank_settings_keep_the_alerts_texts(sender: Sender) -> None:
     sender.notify(ALERT)
     plain = sender.body
     blank = dict.fromkeys(("summary", "component", "group", "class", "client", "client_url"), " ")
@@ -190,13 +190,13 @@ def test_settings_that_are_blank_leave_the_alerts_own(sender: Sender) -> None:
     assert delivery.notes == ()
 
 
-def test_each_service_is_told_in_its_own_words(sender: Sender) -> None:
+def test_texts_are_rendered_for_each_service(sender: Sender) -> None:
     for delivery in sender.plan(ALERT, "checkout", "platform", summary="{{ service }}"):
         assert sender.deliver(delivery).delivered
         assert sender.payload["summary"] == delivery.ref.destination
 
 
-def test_each_service_may_have_a_dedup_key_of_its_own(sender: Sender) -> None:
+def test_a_dedup_key_may_differ_by_service(sender: Sender) -> None:
     template = "{{ service }}/{{ key }}"
     for delivery in sender.plan(ALERT, "checkout", "platform", dedup_key=template):
         assert sender.deliver(delivery).delivered
@@ -233,7 +233,7 @@ def everywhere(template: str) -> dict[str, Any]:
     ("template", "reason"),
     [(FAILS, ""), (NOTHING, "renders to"), (" {{ '\\n' }}", "renders")],
 )
-def test_what_cannot_be_said_falls_back_and_is_told(
+def test_a_failed_template_falls_back_with_a_note(
     sender: Sender, template: str, reason: str
 ) -> None:
     sender.notify(ALERT)
@@ -245,7 +245,7 @@ def test_what_cannot_be_said_falls_back_and_is_told(
     assert all(why.startswith(reason) for why in reported.values())
 
 
-def test_an_entry_goes_without_a_text_that_cannot_be_said(sender: Sender) -> None:
+def test_an_entry_is_sent_without_a_failed_text(sender: Sender) -> None:
     delivery = sender.notify(
         ALERT,
         links=[{"href": "https://x.example", "text": FAILS}],
@@ -258,7 +258,7 @@ def test_an_entry_goes_without_a_text_that_cannot_be_said(sender: Sender) -> Non
 
 
 @pytest.mark.parametrize("length", [65_536, 65_537])
-def test_endless_texts_are_cut_and_endless_addresses_left_out(sender: Sender, length: int) -> None:
+def test_long_texts_are_cut_and_long_addresses_left_out(sender: Sender, length: int) -> None:
     text = "{{ details.log }}"
     log = "https://x.example/".ljust(length, "x")
     alert = Alert("k", "Down", source="s", severity="info", details={"log": log})
@@ -284,7 +284,7 @@ def test_endless_texts_are_cut_and_endless_addresses_left_out(sender: Sender, le
     )
 
 
-def test_what_a_rule_says_is_repaired_as_what_an_alert_says(sender: Sender) -> None:
+def test_texts_of_a_rule_are_repaired_like_those_of_an_alert(sender: Sender) -> None:
     delivery = sender.notify(
         ALERT,
         summary="{{ summary }} " + "x" * 1024,
@@ -311,13 +311,13 @@ def test_what_a_rule_says_is_repaired_as_what_an_alert_says(sender: Sender) -> N
     }
 
 
-def test_a_surrogate_of_a_template_does_not_reach_the_wire(sender: Sender) -> None:
+def test_a_surrogate_of_a_template_is_not_sent(sender: Sender) -> None:
     sender.notify(ALERT, summary="{{ '\\ud800' }}Down", details={"a\ud800": "b\udfff"})
     assert sender.payload["summary"] == "\ufffdDown"
     assert sender.payload["custom_details"]["a\ufffd"] == "b\ufffd"
 
 
-def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(sender: Sender) -> None:
+def test_a_large_client_is_cut_last(sender: Sender) -> None:
     endless = "x" + "\x01" * 65_535
     delivery = sender.notify(
         Alert("k", "Down", source=endless, component=endless, severity="info"), client="n" * 3000
@@ -327,7 +327,7 @@ def test_a_client_that_is_too_large_is_cut_where_nothing_else_makes_room(sender:
 
 
 @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-def test_only_triggers_are_worded(sender: Sender, status: str) -> None:
+def test_only_triggers_have_texts(sender: Sender, status: str) -> None:
     (opening,) = sender.plan(ALERT)
     assert sender.deliver(opening).delivered
     later = Alert("db-1/disk", "Fine", status=status, severity="info", source="s")
@@ -336,11 +336,11 @@ def test_only_triggers_are_worded(sender: Sender, status: str) -> None:
     assert set(sender.event) == {"routing_key", "event_action", "dedup_key"}
 
 
-# what makes one incident
+# dedup keys
 
 
 def keys_of(sender: Sender, alert: Alert, **settings: Any) -> tuple[str, ...]:
-    """Send an alert through its life; give its dedup keys."""
+    """Trigger, acknowledge and resolve an alert, and return its dedup keys."""
     for status in ("firing", "acknowledged", "resolved"):
         fields = {field.name: getattr(alert, field.name) for field in attrs.fields(Alert)}
         del fields["repairs"]
@@ -378,14 +378,14 @@ def test_a_long_key_of_a_template_ends_in_a_hash(sender: Sender) -> None:
     assert key == whole[:190] + "…" + hashlib.sha256(whole.encode()).hexdigest()
 
 
-def test_a_key_that_cannot_be_said_is_the_alerts_with_every_status(sender: Sender) -> None:
+def test_a_failed_key_template_uses_the_alerts_key_for_every_status(sender: Sender) -> None:
     assert keys_of(sender, Alert("k"), dedup_key=FAILS) == ("k", "k", "k")
     (delivery,) = sender.plan(Alert("k", status="resolved"), dedup_key=FAILS)
     (note,) = delivery.notes
     assert note.startswith("dedup_key: ")
 
 
-def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(sender: Sender) -> None:
+def test_keys_of_rule_and_alert_are_unique(sender: Sender) -> None:
     alerts = [Alert("k"), Alert("b/k"), Alert("k", scope="b"), Alert("/k"), Alert("k", scope="/")]
     settings = TriggerSettings(services=("checkout",), dedup_key="rule and alert")
     keys = [
@@ -398,7 +398,7 @@ def test_no_two_rules_or_problems_share_a_key_of_rule_and_alert(sender: Sender) 
     assert len(set(keys)) == len(keys) == 25
 
 
-# which event actions are sent
+# event actions
 
 
 def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
@@ -421,10 +421,10 @@ def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
         (("resolve",), ["resolve"]),
     ],
 )
-def test_a_rule_sends_the_event_actions_it_names(
+def test_a_rule_sends_its_event_actions_only(
     fake: FakePagerDuty, event_actions: tuple[str, ...], sent: list[str], *, restarted: bool
 ) -> None:
-    """By the memory of the host, and by the rule alone."""
+    """Checked with and without a stored incident."""
     host = host_of(fake, event_actions=event_actions)
     for status in ("firing", "acknowledged", "resolved"):
         if restarted:
@@ -433,14 +433,14 @@ def test_a_rule_sends_the_event_actions_it_names(
     assert [request.json()["event_action"] for request in fake.requests] == sent
 
 
-def test_an_incident_keeps_what_it_may_be_told_later(sender: Sender) -> None:
+def test_an_incident_keeps_its_follow_ups(sender: Sender) -> None:
     (delivery,) = sender.plan(ALERT, event_actions=["trigger", "resolve"])
     assert delivery.follow_ups == (Operation.RESOLVE,)
     (delivery,) = sender.plan(ALERT)
     assert delivery.follow_ups == (Operation.ACKNOWLEDGE, Operation.RESOLVE)
 
 
-# rejected when loaded
+# faults at load
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,9 @@ def test_an_incident_keeps_what_it_may_be_told_later(sender: Sender) -> None:
         ),
     ],
 )
-def test_faults_of_the_settings_are_told_at_once(given: dict[str, Any], faults: list[str]) -> None:
+def test_all_faults_of_the_settings_are_reported_at_once(
+    given: dict[str, Any], faults: list[str]
+) -> None:
     reported = faults_of(**given)
     assert len(reported) == len(faults), reported
     assert [
@@ -527,13 +529,13 @@ def test_faults_of_the_settings_are_told_at_once(given: dict[str, Any], faults: 
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "A.b_c-9", "x" * 64])
-def test_prefixes_that_may_be(prefix: str) -> None:
+def test_valid_prefixes_are_accepted(prefix: str) -> None:
     raw = {"dedup_prefix": prefix, "services": [{"name": "a", "integration_key": "env:A"}]}
     assert structure(InstallationSettings, raw).dedup_prefix == prefix
 
 
 @pytest.mark.parametrize("prefix", ["a/b", "a b", "ü", "x" * 65, "a\n"])
-def test_prefixes_that_may_not_be(prefix: str) -> None:
+def test_invalid_prefixes_are_rejected(prefix: str) -> None:
     raw = {"dedup_prefix": prefix, "services": [{"name": "a", "integration_key": "env:A"}]}
     with pytest.raises(SettingsError) as caught:
         structure(InstallationSettings, raw)
@@ -542,7 +544,7 @@ def test_prefixes_that_may_not_be(prefix: str) -> None:
     assert "is not a valid prefix" in fault.reason
 
 
-# services that go
+# removed services
 
 
 def service(name: str, **more: Any) -> ServiceSettings:
@@ -557,7 +559,7 @@ def saved(sender: Sender, *rows: dict[str, Any]) -> Sender:
 
 @pytest.fixture
 def made_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let new services have the id ``made``."""
+    """Set the id of new services to ``made``."""
     monkeypatch.setattr(merge_services, "new_id", lambda: "made")
 
 
@@ -570,7 +572,7 @@ def refused(sender: Sender, *services: str) -> list[str]:
     return [str(fault) for fault in sender.action.check(settings, sender.installation)]
 
 
-def test_a_removed_service_stops_no_other(sender: Sender) -> None:
+def test_a_removed_service_does_not_stop_others(sender: Sender) -> None:
     without = saved(sender, rows(sender)[0])
     assert without.installation.settings.removed_services == ("platform",)
     assert refused(without, "checkout", "platform") == []
@@ -580,14 +582,14 @@ def test_a_removed_service_stops_no_other(sender: Sender) -> None:
     assert [incident.service for incident in sender.fake.incidents] == ["checkout"]
 
 
-def test_a_misspelt_service_is_still_refused(sender: Sender) -> None:
+def test_a_misspelt_service_is_rejected(sender: Sender) -> None:
     without = saved(sender, rows(sender)[0])
     assert refused(without, "chekout", "platform", "checkout") == [
         'services[0]: account acme has no service "chekout"; did you mean "checkout"?'
     ]
 
 
-def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(sender: Sender) -> None:
+def test_an_action_without_any_service_is_rejected_and_suppressed(sender: Sender) -> None:
     without = saved(sender, rows(sender)[0])
     reason = "all its services were removed from account acme: platform"
     assert refused(without, "platform", "platform") == [
@@ -602,9 +604,9 @@ def test_an_action_that_reaches_nobody_is_refused_and_suppresses_loudly(sender: 
     assert suppressed.rules == ()
 
 
-def test_a_service_that_was_never_there_is_heard_of(sender: Sender) -> None:
-    (delivery,) = sender.plan(ALERT, "nobody")
-    assert delivery.ref == IncidentRef("pagerduty.trigger", "acme", "nobody", "db-1/disk")
+def test_an_unknown_service_is_reported_as_misconfigured(sender: Sender) -> None:
+    (delivery,) = sender.plan(ALERT, "unknown")
+    assert delivery.ref == IncidentRef("pagerduty.trigger", "acme", "unknown", "db-1/disk")
     assert sender.deliver(delivery).kind is OutcomeKind.MISCONFIGURED
 
 
@@ -655,7 +657,7 @@ def test_a_former_name_gives_way_to_a_service_of_that_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["b", "B", "old"])
-def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
+def test_a_former_name_of_another_service_is_rejected(name: str) -> None:
     services = [
         {"name": "a", "integration_key": "env:A", "former_names": ["fine", name]},
         {"name": "b", "id": "B", "integration_key": "env:B", "former_names": ["old"]},
@@ -683,7 +685,7 @@ def test_a_former_name_that_means_another_service_is_refused(name: str) -> None:
         (("gone",), "info", "acme and services [removed] with info"),
     ],
 )
-def test_an_action_is_described_by_what_is_there(
+def test_an_action_is_described_by_current_names(
     sender: Sender, services: tuple[str, ...], severity: str, reported: str
 ) -> None:
     settings = TriggerSettings(services=services, severity=severity)
@@ -719,7 +721,7 @@ def test_a_probe_tries_every_key_and_opens_nothing(sender: Sender) -> None:
     assert sender.fake.incidents == ()
 
 
-def test_a_probe_says_which_key_does_not_work(sender: Sender) -> None:
+def test_a_probe_names_the_key_that_fails(sender: Sender) -> None:
     unknown = "unknownunknownunknownunknownunkn"
     outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, KEYS["checkout"], unknown))
     assert outcome.kind is OutcomeKind.MISCONFIGURED
@@ -739,15 +741,13 @@ def test_a_probe_says_which_key_does_not_work(sender: Sender) -> None:
         '{"errors":["Invalid routing key","\'payload\' is missing or blank"]}',
     ],
 )
-def test_a_probe_tells_of_keys_that_look_the_same_only_where_the_key_is_unknown(
-    sender: Sender, words: str
-) -> None:
+def test_a_probe_explains_an_unknown_key(sender: Sender, words: str) -> None:
     sender.fake.misbehave(refusing(words))
     outcome = sender.action.probe(CHECKOUT, rotating(sender.fake, KEYS["checkout"]))
     assert outcome.reason == f"400: {words}"
 
 
-def test_of_an_unknown_key_a_delivery_tells_pagerdutys_words_alone(sender: Sender) -> None:
+def test_a_delivery_under_an_unknown_key_shows_pagerdutys_words_only(sender: Sender) -> None:
     sender.fake.misbehave(refusing())
     assert sender.send(Alert("k", "Down")).reason == "400: Invalid routing key"
 
@@ -760,7 +760,7 @@ def test_a_probe_ends_at_the_first_key_that_fails(sender: Sender) -> None:
     assert len(sender.fake.requests) == 1
 
 
-def test_a_probe_of_what_is_not_there_sends_nothing(sender: Sender) -> None:
+def test_a_probe_of_an_unknown_service_sends_nothing(sender: Sender) -> None:
     outcome = sender.action.probe(Destination("gone", "gone"), sender.installation)
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert outcome.reason == "service 'gone' is not in the installation any more"
@@ -772,7 +772,7 @@ def test_a_probe_of_what_is_not_there_sends_nothing(sender: Sender) -> None:
     assert sender.fake.requests == ()
 
 
-def test_the_plainest_settings_page_one_service(sender: Sender) -> None:
+def test_the_minimal_settings_page_one_service(sender: Sender) -> None:
     settings = sender.action.settings_for(Destination("platform", "Whatever it is called"))
     assert settings == TriggerSettings(services=("platform",))
     assert Trigger().check(settings, sender.installation) == []

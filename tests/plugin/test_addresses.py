@@ -139,7 +139,7 @@ def test_an_address_with_an_at_sign_elsewhere_is_kept(sender: Sender) -> None:
     assert not delivery.repairs
 
 
-def test_an_unusable_address_never_takes_the_place_of_a_detail(sender: Sender) -> None:
+def test_an_unusable_address_never_replaces_a_detail(sender: Sender) -> None:
     details = {"url": "mine", "links": [1]}
     alert = Alert(
         "k", "Down", severity="info", source="s", details=details, url="/x", links=[{"href": "/y"}]
@@ -153,7 +153,7 @@ def test_an_unusable_address_never_takes_the_place_of_a_detail(sender: Sender) -
     }
 
 
-def test_a_rule_s_unusable_page_leaves_the_alert_s_in_place(sender: Sender) -> None:
+def test_the_alerts_page_replaces_an_unusable_one_of_the_rule(sender: Sender) -> None:
     alert = Alert("k", "Down", severity="info", source="s", url="https://host.example/1")
     delivery = sender.notify(alert, client_url="/alerts/{{ key }}")
     assert sender.event["client_url"] == "https://host.example/1"
@@ -197,12 +197,12 @@ def test_many_unusable_addresses_are_counted(sender: Sender) -> None:
     assert len(delivery.repairs[0].reason) < 200
 
 
-def test_an_address_of_any_length_is_quoted_in_part(sender: Sender) -> None:
+def test_a_long_address_is_quoted_in_part(sender: Sender) -> None:
     (delivery,) = sender.plan(Alert("k", "Down", severity="info", source="s", url="x" * 60_000))
     (repair,) = delivery.repairs
     assert len(repair.reason) < 200
 
 
 @pytest.mark.parametrize("text", ["", " ", "\x00", "http://", "https://"])
-def test_blank_and_bare_texts_are_no_addresses(text: str) -> None:
+def test_blank_texts_are_not_reported_as_addresses(text: str) -> None:
     assert not is_address(text)

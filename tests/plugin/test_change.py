@@ -14,10 +14,8 @@ from hostspec import (
     Incident,
     IncidentRef,
     IncidentState,
-    Installation,
     Limit,
     Operation,
-    Outcome,
     OutcomeKind,
     SendContext,
     SettingsError,
@@ -31,7 +29,7 @@ from hostspec.inprocess import Host
 from hostspec.plugins import Rule, load
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
+from pagerduty_plugin.settings import ChangeSettings
 from pagerduty_plugin.testing import (
     FakePagerDuty,
     Misbehaviour,
@@ -46,7 +44,7 @@ from pagerduty_plugin.testing import (
     truncated,
 )
 
-from .conftest import KEYS, connect
+from .conftest import KEYS, Sender, connect
 
 DEPLOY = Alert(
     "shop/42",
@@ -63,30 +61,13 @@ DEPLOY = Alert(
 )
 
 
-@attrs.frozen
-class Recorder:
-    """The action with an installation of the two services at a fake."""
-
-    fake: FakePagerDuty
-    action: Change
-    installation: Installation[InstallationSettings]
+class Recorder(Sender):
+    """The action for changes, and an installation of the two services at a fake."""
 
     def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
         given = {"services": services or ("checkout",), **settings}
         structured = structure(ChangeSettings, given)
         return list(self.action.plan(alert, structured, self.installation, rule="Deploys"))
-
-    def deliver(self, delivery: Delivery, **context: Any) -> Outcome:
-        return self.action.send(delivery, self.installation, SendContext(**context))
-
-    def notify(self, alert: Alert, **settings: Any) -> Delivery:
-        (delivery,) = self.plan(alert, **settings)
-        assert self.deliver(delivery).delivered
-        return delivery
-
-    @property
-    def event(self) -> Any:
-        return self.fake.requests[-1].json()
 
 
 @pytest.fixture
@@ -95,7 +76,7 @@ def recorder(fake: FakePagerDuty) -> Recorder:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_no_change_is_uncertain_because_the_server_closes(
+def test_a_change_is_not_uncertain_after_an_announced_close(
     recorder: Recorder, *, announced: bool
 ) -> None:
     recorder.fake.misbehave(closing(announced=announced))
@@ -105,7 +86,7 @@ def test_no_change_is_uncertain_because_the_server_closes(
     assert len({request.connection for request in recorder.fake.requests}) == 60
 
 
-def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
+def test_a_change_event_is_sent_byte_for_byte(recorder: Recorder) -> None:
     delivery = recorder.notify(
         DEPLOY,
         summary="[{{ rule }}] {{ summary }}",
@@ -133,7 +114,7 @@ def test_a_change_stands_on_the_wire_byte_for_byte(recorder: Recorder) -> None:
     assert (delivery.severity, delivery.rules) == (Severity.INFO, ("Deploys",))
 
 
-def test_the_least_change_has_no_empty_field(recorder: Recorder) -> None:
+def test_a_minimal_change_has_no_empty_field(recorder: Recorder) -> None:
     recorder.notify(Alert("k", "Deployed"))
     assert recorder.event == {
         "routing_key": KEYS["checkout"],
@@ -141,7 +122,7 @@ def test_the_least_change_has_no_empty_field(recorder: Recorder) -> None:
     }
 
 
-def test_each_service_is_told_once(recorder: Recorder) -> None:
+def test_each_service_gets_one_event(recorder: Recorder) -> None:
     deliveries = recorder.plan(DEPLOY, "platform", "checkout", "platform", summary="{{ service }}")
     assert all(recorder.deliver(each).delivered for each in deliveries)
     assert [(change.service, change.summary) for change in recorder.fake.changes] == [
@@ -150,7 +131,7 @@ def test_each_service_is_told_once(recorder: Recorder) -> None:
     ]
 
 
-def test_what_pagerduty_would_refuse_is_repaired(recorder: Recorder) -> None:
+def test_invalid_content_is_repaired(recorder: Recorder) -> None:
     alert = Alert("k", "x" * 2000, severity="info", details={"log": "x" * 600_000})
     delivery = recorder.notify(alert)
     assert len(recorder.fake.requests[0].body) <= 512_000
@@ -158,7 +139,7 @@ def test_what_pagerduty_would_refuse_is_repaired(recorder: Recorder) -> None:
     assert {repair.field for repair in delivery.repairs} == {"summary", "details.log"}
 
 
-def test_what_cannot_be_said_falls_back_and_is_told(recorder: Recorder) -> None:
+def test_a_failed_template_falls_back_with_a_note(recorder: Recorder) -> None:
     fails = "{{ 1 / 0 }}"
     delivery = recorder.notify(DEPLOY, summary=fails, details={"a": fails}, links=[{"href": fails}])
     assert recorder.event["payload"]["summary"] == "Deploy 42 of shop"
@@ -170,13 +151,13 @@ def test_what_cannot_be_said_falls_back_and_is_told(recorder: Recorder) -> None:
     ]
 
 
-def test_a_change_says_that_it_is_repeated(recorder: Recorder) -> None:
+def test_a_repeated_change_says_so(recorder: Recorder) -> None:
     (delivery,) = recorder.plan(Alert("k", "Deployed"))
     assert recorder.deliver(delivery, attempt=2).delivered
     assert recorder.event["payload"]["custom_details"] == {"_delivery": {"attempts": 2}}
 
 
-# which statuses are recorded
+# statuses
 
 
 def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
@@ -204,7 +185,7 @@ def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
 def test_a_rule_records_the_statuses_it_names(
     fake: FakePagerDuty, settings: dict[str, Any], reported: list[str], *, restarted: bool
 ) -> None:
-    """By the memory of the host, and by the rule alone."""
+    """Checked with and without a stored incident."""
     host = host_of(fake, **settings)
     for status in ("firing", "acknowledged", "resolved"):
         if restarted:
@@ -214,7 +195,7 @@ def test_a_rule_records_the_statuses_it_names(
 
 
 @pytest.mark.parametrize("settings", [{}, {"statuses": ["firing", "resolved"]}])
-def test_every_change_is_recorded_though_its_key_is_the_same(
+def test_every_change_is_recorded_despite_the_same_key(
     fake: FakePagerDuty, settings: dict[str, Any]
 ) -> None:
     host = host_of(fake, **settings)
@@ -244,7 +225,7 @@ def test_follow_ups_come_from_the_incident_and_the_alert_alone(
     assert recorder.action.follow_up(incident, DEPLOY) is None
 
 
-def test_statuses_without_the_first_are_refused() -> None:
+def test_statuses_must_include_firing() -> None:
     with pytest.raises(SettingsError) as caught:
         structure(
             ChangeSettings,
@@ -268,7 +249,7 @@ def test_statuses_without_the_first_are_refused() -> None:
         ("env:PD_NOT_SET", "has no key: the environment variable PD_NOT_SET is not set"),
     ],
 )
-def test_a_key_that_takes_no_change_sends_nothing(
+def test_a_key_for_no_change_events_sends_nothing(
     fake: FakePagerDuty, recorder: Recorder, key: str, reason: str
 ) -> None:
     there = connect(fake.url, checkout=key)
@@ -281,8 +262,8 @@ def test_a_key_that_takes_no_change_sends_nothing(
     assert fake.requests == ()
 
 
-def test_pagerduty_itself_refuses_the_key_of_a_ruleset(recorder: Recorder) -> None:
-    """Were it sent all the same: the fake shares no code with the sender."""
+def test_the_fake_rejects_changes_under_a_ruleset_key(recorder: Recorder) -> None:
+    """The fake shares no code with the sender, which would not send it."""
     key = recorder.fake.add_service("ruleset", "R" + "0" * 31)
     (delivery,) = recorder.plan(DEPLOY)
     body = json.dumps({"routing_key": key, **delivery.message}).encode()
@@ -291,7 +272,9 @@ def test_pagerduty_itself_refuses_the_key_of_a_ruleset(recorder: Recorder) -> No
     assert reply.status == 400
 
 
-def test_in_a_rotation_the_newest_key_records(fake: FakePagerDuty, recorder: Recorder) -> None:
+def test_a_change_uses_the_newest_key_of_a_rotation(
+    fake: FakePagerDuty, recorder: Recorder
+) -> None:
     held = [KEYS["platform"], KEYS["checkout"]]
     there = connect(fake.url)
     service = structure(
@@ -304,7 +287,7 @@ def test_in_a_rotation_the_newest_key_records(fake: FakePagerDuty, recorder: Rec
     assert [change.service for change in fake.changes] == ["platform"]
 
 
-def test_a_service_that_is_gone_sends_nothing(recorder: Recorder) -> None:
+def test_a_removed_service_sends_nothing(recorder: Recorder) -> None:
     (delivery,) = recorder.plan(DEPLOY)
     smaller = connect(recorder.fake.url, platform=KEYS["platform"])
     outcome = recorder.action.send(delivery, smaller, SendContext())
@@ -315,7 +298,7 @@ def test_a_service_that_is_gone_sends_nothing(recorder: Recorder) -> None:
     assert body["routing_key"] == "********"
 
 
-def test_services_are_checked_and_described_as_those_of_a_trigger(recorder: Recorder) -> None:
+def test_services_are_checked_and_described_as_for_a_trigger(recorder: Recorder) -> None:
     unknown = ChangeSettings(services=("billing",))
     (fault,) = recorder.action.check(unknown, recorder.installation)
     assert 'account acme has no service "billing"' in fault.reason
@@ -334,7 +317,7 @@ def test_services_are_checked_and_described_as_those_of_a_trigger(recorder: Reco
     assert unnamed.rules == ()
 
 
-# attempts that may not be repeated
+# repeats
 
 
 UNCERTAIN = OutcomeKind.UNCERTAIN
@@ -354,7 +337,7 @@ UNCERTAIN = OutcomeKind.UNCERTAIN
         (truncated(), OutcomeKind.DELIVERED),
     ],
 )
-def test_what_may_have_arrived_is_uncertain(
+def test_a_change_that_may_have_arrived_is_uncertain(
     recorder: Recorder, how: Misbehaviour, kind: OutcomeKind
 ) -> None:
     recorder.fake.misbehave(how)
@@ -362,14 +345,14 @@ def test_what_may_have_arrived_is_uncertain(
     assert recorder.deliver(delivery).kind is kind
 
 
-def test_what_never_went_out_is_unreachable(recorder: Recorder) -> None:
+def test_a_change_that_was_never_sent_is_unreachable(recorder: Recorder) -> None:
     (delivery,) = recorder.plan(DEPLOY)
     recorder.fake.stop()
     assert recorder.deliver(delivery).kind is OutcomeKind.UNREACHABLE
 
 
 def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
-    """Where a trigger is: when the other side hangs up on a connection that was kept."""
+    """A trigger is repeated when a kept connection closes; a change is not."""
     (delivery,) = recorder.plan(DEPLOY)
     assert recorder.deliver(delivery).delivered
     recorder.fake.misbehave(reset(), times=1)
@@ -377,7 +360,7 @@ def test_a_change_is_never_sent_twice(recorder: Recorder) -> None:
     assert len(recorder.fake.requests) == 2
 
 
-def test_no_connection_is_kept(recorder: Recorder) -> None:
+def test_no_connection_is_kept_for_changes(recorder: Recorder) -> None:
     (delivery,) = recorder.plan(DEPLOY)
     for _ in range(3):
         assert recorder.deliver(delivery).delivered
@@ -403,7 +386,7 @@ def test_a_preview_is_the_body_with_the_key_masked(recorder: Recorder) -> None:
     assert json.loads(json.dumps(preview.body)) == {**recorder.event, "routing_key": "********"}
 
 
-def test_a_delivery_comes_back_from_json_as_it_was(recorder: Recorder) -> None:
+def test_a_delivery_survives_json(recorder: Recorder) -> None:
     (delivery,) = recorder.plan(DEPLOY, statuses=["firing", "resolved"], summary="{{ key }}")
     stored = json.dumps(to_json(delivery), allow_nan=False)
     assert from_json(Delivery, json.loads(stored)) == delivery

@@ -1,4 +1,4 @@
-"""The way to PagerDuty over real sockets: connections, TLS, proxies, and what breaks."""
+"""The HTTP client over real sockets: connections, TLS, proxies and failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ from .wire import (
 # requests
 
 
-def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
+def test_a_request_has_the_documented_headers(fake: FakePagerDuty) -> None:
     assert post(Client({}), fake.url) == Reply(202, ACCEPTED)
     (request,) = fake.requests
     assert (request.method, request.path, request.body) == ("POST", "/v2/enqueue", EVENT)
@@ -79,7 +79,7 @@ def test_a_request_says_what_it_is(fake: FakePagerDuty) -> None:
     } & set(headers)
 
 
-def test_a_body_of_bytes_is_sent_as_it_is(fake: FakePagerDuty) -> None:
+def test_a_body_is_sent_unchanged(fake: FakePagerDuty) -> None:
     body = EVENT.replace(b"Down", "Störung 🔥".encode())
     assert isinstance(Client({}).post(f"{fake.url}/v2/enqueue", body), Reply)
     assert fake.requests[0].body == body
@@ -104,7 +104,7 @@ def test_one_connection_serves_many_posts(fake: FakePagerDuty) -> None:
     assert {request.connection for request in fake.requests} == {1}
 
 
-def test_one_connection_serves_whatever_is_answered(fake: FakePagerDuty) -> None:
+def test_one_connection_survives_every_status(fake: FakePagerDuty) -> None:
     client = Client({})
     answers = (
         failing(500),
@@ -119,7 +119,7 @@ def test_one_connection_serves_whatever_is_answered(fake: FakePagerDuty) -> None
     assert {request.connection for request in fake.requests} == {1}
 
 
-def test_one_connection_serves_chunked_answers_which_are_read_whole(
+def test_one_connection_survives_chunked_responses(
     respond: Callable[..., Responder],
 ) -> None:
     chunked = (
@@ -134,7 +134,7 @@ def test_one_connection_serves_chunked_answers_which_are_read_whole(
 
 
 def test_no_post_waits_for_another(fake: FakePagerDuty) -> None:
-    """And the connections of those that were on the way at once serve those that come later."""
+    """Connections of simultaneous posts serve later posts."""
     client = Client({})
     gate = Gate()
     script = fake.misbehave(late(gate))
@@ -149,8 +149,8 @@ def test_no_post_waits_for_another(fake: FakePagerDuty) -> None:
     assert len({request.connection for request in fake.requests}) == 32
 
 
-def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Responder]) -> None:
-    """The next post goes over a new connection, and only once."""
+def test_a_connection_closed_while_idle_is_replaced(respond: Callable[..., Responder]) -> None:
+    """The next post uses a new connection, and is sent once."""
     responder = respond((HTTP_ACCEPTED,), (HTTP_ACCEPTED,))
     client = Client({})
     assert post(client, responder.url) == Reply(202, "{}")
@@ -159,8 +159,8 @@ def test_a_connection_closed_while_idle_costs_nothing(respond: Callable[..., Res
     assert (responder.connections, len(responder.requests)) == (2, 2)
 
 
-def test_after_the_fake_closed_the_connection_every_event_is_delivered(sender: Sender) -> None:
-    """However the closing and the next post meet."""
+def test_every_event_is_delivered_after_a_close(sender: Sender) -> None:
+    """Holds for any timing of the close and the next post."""
     sender.fake.misbehave(closing())
     for number in range(100):
         assert sender.send(Alert(f"k{number}", "Down")).delivered
@@ -168,10 +168,10 @@ def test_after_the_fake_closed_the_connection_every_event_is_delivered(sender: S
     assert len({request.connection for request in sender.fake.requests}) >= 100
 
 
-def test_an_error_that_the_caller_handles_is_not_taken_for_this_attempts(
+def test_an_error_handled_by_the_caller_is_ignored(
     fake: FakePagerDuty,
 ) -> None:
-    """Python chains it to later errors: a failed connection there does not mean unsent here."""
+    """Python chains it to later errors; it says nothing about whether the event was sent."""
     fake.misbehave(garbage())
     from urllib3.exceptions import NewConnectionError
 
@@ -198,15 +198,13 @@ def test_an_error_that_the_caller_handles_is_not_taken_for_this_attempts(
         "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100000",
     ],
 )
-def test_a_connection_that_is_said_to_close_is_never_used_again(
-    head: str, *, idempotent: bool
-) -> None:
-    """Though the server leaves it open; nor is one whose body was not read to its end."""
+def test_an_announced_close_ends_the_connection(head: str, *, idempotent: bool) -> None:
+    """Holds if the server leaves it open, and if a body was not read to its end."""
     assert _used_again(head, idempotent=idempotent) == [b"", b"", b""]
 
 
-def test_after_a_close_of_ones_own_a_connection_is_not_used_again() -> None:
-    """Whether or not the server says that it closes, too."""
+def test_a_close_by_the_client_ends_the_connection() -> None:
+    """Holds whether or not the server announces the close, too."""
     head = "HTTP/1.1 202 Accepted\r\nContent-Length: 2"
     assert _used_again(head, idempotent=False) == [b"", b"", b""]
 
@@ -234,9 +232,7 @@ def _used_again(head: str, *, idempotent: bool) -> list[bytes]:
 
 
 @pytest.mark.parametrize("how", [reset(processed="at once"), reset(), reset_unread()])
-def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
-    sender: Sender, how: Misbehaviour
-) -> None:
+def test_a_broken_kept_connection_is_replaced_once(sender: Sender, how: Misbehaviour) -> None:
     assert sender.send(Alert("k", "Down")).delivered
     sender.fake.misbehave(how, times=1)
     assert sender.send(Alert("k", "Down")).delivered
@@ -244,7 +240,7 @@ def test_a_kept_connection_that_breaks_when_used_again_is_replaced_once(
     assert [incident.notifications for incident in sender.fake.incidents] == [1]
 
 
-def test_a_second_break_is_told(sender: Sender) -> None:
+def test_a_second_break_is_reported(sender: Sender) -> None:
     assert sender.send(Alert("k", "Down")).delivered
     sender.fake.misbehave(reset())
     for tries in (3, 4):  # the first with its repeat, then one at a time
@@ -267,7 +263,7 @@ def test_timeouts_and_garbage_are_not_repeated(sender: Sender) -> None:
     gate.open()
 
 
-# what breaks
+# failures
 
 
 @pytest.mark.parametrize(
@@ -281,7 +277,7 @@ def test_timeouts_and_garbage_are_not_repeated(sender: Sender) -> None:
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_what_breaks_is_told(
+def test_a_broken_connection_is_reported(
     fake: FakePagerDuty, how: Misbehaviour, answer: Reply | NoReply
 ) -> None:
     fake.misbehave(how)
@@ -289,15 +285,15 @@ def test_what_breaks_is_told(
     assert len(fake.requests) == 1
 
 
-def test_a_connection_that_is_closed_without_a_reply_is_told() -> None:
+def test_a_close_without_a_reply_is_reported() -> None:
     listener = Listener(lambda connection: read_request(connection) and None)
     reason = "no connection: the other side closed the connection without a reply"
     assert post(Client({}), listener.url) == network(reason)
     listener.close()
 
 
-def test_a_reset_while_the_body_is_sent_is_told(fake: FakePagerDuty) -> None:
-    """In words that depend on how far the sending had come."""
+def test_a_reset_during_the_body_is_reported(fake: FakePagerDuty) -> None:
+    """The reason depends on how much had been sent."""
     fake.misbehave(reset_unread())
     assert post(Client({}), fake.url) in (
         network("no connection: Connection reset by peer"),
@@ -306,7 +302,7 @@ def test_a_reset_while_the_body_is_sent_is_told(fake: FakePagerDuty) -> None:
     assert len(fake.requests) == 1
 
 
-def test_a_202_whose_body_breaks_off_is_delivered(sender: Sender) -> None:
+def test_a_202_with_a_truncated_body_is_delivered(sender: Sender) -> None:
     sender.fake.misbehave(truncated())
     outcome = sender.send(Alert("k", "Down"))
     assert (outcome.kind, outcome.reason) == (OutcomeKind.DELIVERED, "")
@@ -320,7 +316,7 @@ def test_a_202_whose_body_breaks_off_is_delivered(sender: Sender) -> None:
         b"Content-Length: 100\r\n\r\nshort",
     ],
 )
-def test_a_body_that_cannot_be_read_leaves_the_status(
+def test_an_unreadable_body_keeps_the_status(
     respond: Callable[..., Responder], body: bytes
 ) -> None:
     responder = respond((b"HTTP/1.1 202 Accepted\r\n" + body,))
@@ -334,8 +330,8 @@ def test_a_long_body_is_read_in_part(respond: Callable[..., Responder], headers:
     assert post(Client({}), responder.url) == Reply(502, "x" * MOST_READ)
 
 
-def test_a_body_without_end_is_left() -> None:
-    """Else a broken proxy would block the lane forever."""
+def test_an_endless_body_is_abandoned() -> None:
+    """A broken proxy must not block the lane forever."""
     endless = b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + b"x" * MOST_READ
 
     def flood(connection: socket.socket) -> None:
@@ -349,7 +345,7 @@ def test_a_body_without_end_is_left() -> None:
     listener.close()
 
 
-def test_a_reply_that_does_not_come_in_time_is_given_up(fake: FakePagerDuty) -> None:
+def test_a_late_reply_times_out(fake: FakePagerDuty) -> None:
     gate = Gate()
     fake.misbehave(late(gate), times=1)
     client = Client({})
@@ -358,7 +354,7 @@ def test_a_reply_that_does_not_come_in_time_is_given_up(fake: FakePagerDuty) -> 
     assert post(client, fake.url) == Reply(202, ACCEPTED)
 
 
-def test_a_202_whose_body_does_not_come_in_time_is_known() -> None:
+def test_a_202_with_a_late_body_is_delivered() -> None:
     gate = threading.Event()
 
     def stall(connection: socket.socket) -> None:
@@ -372,22 +368,22 @@ def test_a_202_whose_body_does_not_come_in_time_is_known() -> None:
     listener.close()
 
 
-def test_a_connection_that_is_not_made_in_time_is_given_up(full_url: str) -> None:
+def test_a_slow_connection_times_out(full_url: str) -> None:
     answer = post(Client({}), full_url, connect_timeout=0.2)
     assert answer == unsent("no connection within 0.2 s")
 
 
-def test_a_proxy_that_takes_no_connection_is_told(full_url: str) -> None:
+def test_an_unreachable_proxy_is_reported(full_url: str) -> None:
     client = Client({"http_proxy": full_url})
     answer = post(client, "http://events.invalid", connect_timeout=0.2)
     assert answer == unsent("no proxy: no connection within 0.2 s")
 
 
-def test_a_refused_connection_is_told(unused_url: str) -> None:
+def test_a_refused_connection_is_reported(unused_url: str) -> None:
     assert post(Client({}), unused_url) == unsent("no connection: Connection refused")
 
 
-def test_a_host_that_no_name_server_knows_is_told() -> None:
+def test_an_unknown_host_is_reported() -> None:
     answer = post(Client({}), "https://events.invalid")
     assert isinstance(answer, NoReply)
     assert answer.kind is OutcomeKind.UNREACHABLE
@@ -407,7 +403,7 @@ def test_a_host_that_no_name_server_knows_is_told() -> None:
         f"https://{'a' * 64}.example",
     ],
 )
-def test_a_url_that_leads_nowhere_is_told_without_it(url: str) -> None:
+def test_an_invalid_url_is_reported_and_not_quoted(url: str) -> None:
     reason = "cannot be sent: the address is not a valid URL; check base_url"
     assert post(Client({}), url) == configuration(reason)
 
@@ -416,10 +412,10 @@ def test_a_url_that_leads_nowhere_is_told_without_it(url: str) -> None:
     "error",
     [AssertionError, http.client.IncompleteRead(b""), KeyError("secret"), OSError],
 )
-def test_no_reason_is_the_name_of_an_exceptions_class(
+def test_no_reason_contains_the_class_of_an_exception(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception] | Exception
 ) -> None:
-    """Nor its words."""
+    """The text of the exception is not shown either."""
 
     def fail(*_: object, **__: object) -> None:
         raise error
@@ -450,17 +446,15 @@ def test_a_trusted_server_gets_the_event_over_one_connection(
     assert {request.connection for request in https_fake.requests} == {1}
 
 
-def test_the_other_name_of_the_ca_bundle_is_read_too(
-    https_fake: FakePagerDuty, trusting: dict[str, str]
-) -> None:
+def test_curl_ca_bundle_is_read_too(https_fake: FakePagerDuty, trusting: dict[str, str]) -> None:
     environment = {"CURL_CA_BUNDLE": trusting["REQUESTS_CA_BUNDLE"], "REQUESTS_CA_BUNDLE": ""}
     assert post(Client(environment), https_fake.url) == Reply(202, ACCEPTED)
 
 
-def test_the_environment_of_the_process_has_no_say_later(
+def test_the_environment_is_read_once(
     https_fake: FakePagerDuty, trusting: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither for the CA bundle nor for proxies: both are read when the client is made."""
+    """CA bundle and proxies are read when the client is created."""
     for name, value in trusting.items():
         monkeypatch.setenv(name, value)
     client = Client()
@@ -469,7 +463,7 @@ def test_the_environment_of_the_process_has_no_say_later(
     assert post(client, https_fake.url) == Reply(202, ACCEPTED)
 
 
-def test_an_untrusted_server_gets_nothing(https_fake: FakePagerDuty) -> None:
+def test_an_untrusted_server_gets_no_event(https_fake: FakePagerDuty) -> None:
     reason = "TLS failed: unable to get local issuer certificate"
     assert post(Client({}), https_fake.url) == configuration(reason)
     sender = Sender(https_fake, Trigger(Client({})), connect(https_fake.url))
@@ -477,7 +471,7 @@ def test_an_untrusted_server_gets_nothing(https_fake: FakePagerDuty) -> None:
     assert https_fake.requests == ()
 
 
-def test_a_server_of_another_name_gets_nothing(
+def test_a_server_with_another_name_gets_no_event(
     https_fake: FakePagerDuty, trusting: dict[str, str]
 ) -> None:
     url = https_fake.url.replace("127.0.0.1", "localhost")
@@ -486,7 +480,7 @@ def test_a_server_of_another_name_gets_nothing(
     assert https_fake.requests == ()
 
 
-def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_path: Path) -> None:
+def test_a_missing_ca_bundle_is_reported(https_fake: FakePagerDuty, tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
     client = Client({"REQUESTS_CA_BUNDLE": str(missing)})
     reason = (
@@ -496,7 +490,7 @@ def test_a_ca_bundle_that_is_not_there_is_told(https_fake: FakePagerDuty, tmp_pa
     assert post(client, https_fake.url) == configuration(reason)
 
 
-def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
+def test_a_server_without_tls_is_reported(fake: FakePagerDuty) -> None:
     answer = post(Client({}), fake.url.replace("http:", "https:"))
     assert isinstance(answer, NoReply)
     assert answer.kind is OutcomeKind.UNREACHABLE
@@ -507,7 +501,7 @@ def test_a_server_without_tls_is_told(fake: FakePagerDuty) -> None:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
-def test_a_proxy_of_the_environment_is_used_and_tls_ends_behind_it(
+def test_tls_is_tunnelled_through_a_proxy_of_the_environment(
     named_fake: FakePagerDuty,
     trusting: dict[str, str],
     proxy_for: Callable[..., Proxy],
@@ -535,7 +529,7 @@ def test_plain_http_is_forwarded_by_its_own_proxy_only(
 
 
 @pytest.mark.parametrize("around", ["", " ", "\n", "\r\n"])
-def test_blanks_around_a_proxy_of_the_environment_do_not_count(
+def test_blanks_around_a_proxy_of_the_environment_are_stripped(
     respond: Callable[..., Responder], around: str
 ) -> None:
     responder = respond((HTTP_ACCEPTED,))
@@ -555,7 +549,7 @@ def test_blanks_around_a_proxy_of_the_environment_do_not_count(
     ],
 )
 @pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
-def test_no_proxy_is_heeded(
+def test_no_proxy_is_respected(
     respond: Callable[..., Responder], variable: str, no_proxy: str, used: object
 ) -> None:
     responder = respond((HTTP_ACCEPTED,))
@@ -563,7 +557,7 @@ def test_no_proxy_is_heeded(
     assert isinstance(post(client, "http://events.invalid"), Reply) is used
 
 
-def test_no_proxy_of_the_process_has_no_say_later(
+def test_no_proxy_is_read_once(
     respond: Callable[..., Responder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     responder = respond((HTTP_ACCEPTED,))
@@ -623,7 +617,7 @@ def test_a_name_that_only_begins_like_loopback_is_proxied(
         (b"no HTTP\r\n\r\n", network("the reply is not HTTP")),
     ],
 )
-def test_a_proxy_that_refuses_is_told(
+def test_a_refusing_proxy_is_reported(
     proxy_for: Callable[..., Proxy], answer: bytes, reported: NoReply
 ) -> None:
     proxy = proxy_for(0, answer)
@@ -631,7 +625,7 @@ def test_a_proxy_that_refuses_is_told(
     assert post(client, "https://events.invalid") == reported
 
 
-def test_a_proxy_that_forwards_plain_http_may_refuse_too(respond: Callable[..., Responder]) -> None:
+def test_a_refusing_proxy_of_plain_http_is_reported(respond: Callable[..., Responder]) -> None:
     responder = respond(
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",)
     )
@@ -653,14 +647,14 @@ def test_a_missing_proxy_is_reported_without_its_address(proxy: str, reported: N
 # secrets
 
 
-def test_no_secret_is_logged_told_or_shown(
+def test_no_secret_is_logged_or_shown(
     sender: Sender,
     named_fake: FakePagerDuty,
     trusting: dict[str, str],
     proxy_for: Callable[..., Proxy],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """At DEBUG, whatever goes wrong: neither the integration key nor the proxy's password."""
+    """Covers the integration key and the proxy's password, at DEBUG, for every failure."""
     caplog.set_level(logging.DEBUG)
     proxy = proxy_for(named_fake.port)
     client = Client({**trusting, "https_proxy": f"http://{proxy.address}"})

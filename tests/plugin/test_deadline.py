@@ -1,4 +1,4 @@
-"""One deadline for a whole attempt, whatever drips, stalls or floods."""
+"""One deadline for a whole attempt, with slow, stalled and endless replies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def listen() -> Iterator[Callable[..., Listener]]:
 
 
 def drip(before: bytes) -> Callable[[socket.socket], None]:
-    """Answer with some bytes at once, and then with one at a time for ever."""
+    """Send some bytes at once, then one at a time forever."""
 
     def treat(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -57,16 +57,16 @@ def drip(before: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(
     "before", [b"", b"HTTP/1.1 202 Accepted\r\n", b"HTTP/1.1 202 Accepted\r\nA: "]
 )
-def test_headers_that_drip_are_given_up(listen: Callable[..., Listener], before: bytes) -> None:
+def test_slow_headers_time_out(listen: Callable[..., Listener], before: bytes) -> None:
     assert post(Client({}), listen(drip(before)).url, timeout=0.2) == TOO_LATE
 
 
-def test_a_status_whose_body_drips_counts(listen: Callable[..., Listener]) -> None:
+def test_a_status_with_a_slow_body_counts(listen: Callable[..., Listener]) -> None:
     assert post(Client({}), listen(drip(HEADERS)).url, timeout=0.2) == Reply(202, "")
 
 
-def test_a_flood_of_interim_answers_is_given_up(listen: Callable[..., Listener]) -> None:
-    """There is always something to read, so that no waiting ever takes too long."""
+def test_endless_interim_responses_time_out(listen: Callable[..., Listener]) -> None:
+    """There is always something to read, so that no single read times out."""
 
     def flood(connection: socket.socket) -> None:
         read_request(connection)
@@ -76,7 +76,7 @@ def test_a_flood_of_interim_answers_is_given_up(listen: Callable[..., Listener])
     assert post(Client({}), listen(flood).url, timeout=0.2) == TOO_LATE
 
 
-def test_the_fake_that_drips_is_given_up_and_the_next_attempt_has_its_own_time(
+def test_each_attempt_has_its_own_deadline(
     sender: Sender,
 ) -> None:
     hurried = sender.over(timeout=0.2)
@@ -87,7 +87,7 @@ def test_the_fake_that_drips_is_given_up_and_the_next_attempt_has_its_own_time(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_body_that_nobody_reads_is_given_up(
+def test_an_unread_request_body_times_out(
     listen: Callable[..., Listener],
     server_context: ssl.SSLContext,
     trusting: dict[str, str],
@@ -108,20 +108,20 @@ def test_a_body_that_nobody_reads_is_given_up(
     gate.set()
 
 
-def test_a_tls_handshake_that_drips_is_given_up(listen: Callable[..., Listener]) -> None:
-    """The first bytes promise a ServerHello of many more."""
+def test_a_slow_tls_handshake_times_out(listen: Callable[..., Listener]) -> None:
+    """The first bytes announce a long ServerHello."""
     url = listen(drip(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")).url
     reply = post(Client({}), url.replace("http:", "https:"), timeout=1)
     assert reply == network("no reply within 1 s")
 
 
-def test_a_proxy_that_drips_is_given_up(listen: Callable[..., Listener]) -> None:
+def test_a_slow_proxy_times_out(listen: Callable[..., Listener]) -> None:
     client = Client({"https_proxy": listen(drip(b"HTTP/1.1 200 ")).url})
     assert post(client, "https://events.invalid", timeout=0.2) == TOO_LATE
 
 
-def test_the_one_repeat_has_no_time_of_its_own(sender: Sender) -> None:
-    """The broken connection and the new one together take too long; each would be in time."""
+def test_the_repeat_shares_the_deadline(sender: Sender) -> None:
+    """Both connections together exceed the deadline; each alone would not."""
     hurried = sender.over(timeout=0.5)
     assert hurried.send(Alert("k", "Down")).delivered
     slow_reset = Misbehaviour(name="slow reset", wire="reset", seconds=0.3)
@@ -131,17 +131,17 @@ def test_the_one_repeat_has_no_time_of_its_own(sender: Sender) -> None:
     assert (outcome.kind, outcome.reason) == (OutcomeKind.UNREACHABLE, "no reply within 0.5 s")
 
 
-def test_many_addresses_that_take_no_connection_are_given_up_together(
+def test_unreachable_addresses_share_one_deadline(
     full_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each for itself would be in time."""
+    """Each alone would be in time."""
     found = socket.getaddrinfo("127.0.0.1", int(full_url.rpartition(":")[2]))[:1]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found * 100)
     answer = post(Client({}), "http://events.invalid", connect_timeout=0.1, timeout=0.25)
     assert answer == unsent("no reply within 0.25 s")
 
 
-def test_the_second_address_serves_where_the_first_does_not(
+def test_the_next_address_is_tried(
     fake: FakePagerDuty, full_url: str, unused_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = [int(url.rpartition(":")[2]) for url in (full_url, unused_url, fake.url)]
@@ -151,23 +151,23 @@ def test_the_second_address_serves_where_the_first_does_not(
     assert answer == Reply(202, ACCEPTED)
 
 
-def test_a_host_without_addresses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_addresses_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
     reported = unsent("no connection: the name has no address")
     assert post(Client({}), "http://events.invalid") == reported
 
 
-def test_a_slow_look_up_of_the_name_leaves_no_time_for_more(
+def test_nothing_is_sent_after_a_slow_name_lookup(
     fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be cut short, but nothing is sent after it."""
+    """The lookup itself cannot be interrupted."""
     clock = itertools.chain([0.0], itertools.repeat(21.0))
     monkeypatch.setattr(transport, "monotonic", lambda: next(clock))
     assert post(Client({}), fake.url) == unsent("no reply within 20 s")
     assert fake.requests == ()
 
 
-def test_each_thread_has_an_attempt_of_its_own() -> None:
+def test_each_thread_has_its_own_deadline() -> None:
     transport.begin(60)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(transport.is_over).result()
@@ -179,7 +179,7 @@ def test_each_thread_has_an_attempt_of_its_own() -> None:
 
 @pytest.mark.parametrize("call", [("recv", 1), ("recv_into", bytearray(1)), ("send", b"x"),
                                   ("sendall", b"x")])  # fmt: skip
-def test_nothing_begins_after_the_deadline(call: tuple[str, Any]) -> None:
+def test_no_socket_call_starts_after_the_deadline(call: tuple[str, Any]) -> None:
     name, argument = call
     transport.begin(0)
     here, there = socket.socketpair()

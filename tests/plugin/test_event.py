@@ -1,4 +1,4 @@
-"""The event as it reaches the wire."""
+"""The event as it is sent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reported(repairs: tuple[Repair, ...]) -> dict[str, str]:
     return {repair.field: repair.reason for repair in repairs}
 
 
-def test_a_whole_alert_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
+def test_a_whole_alert_is_sent_byte_for_byte(sender: Sender) -> None:
     assert sender.send(FULL).delivered
     assert sender.body == (
         b'{"routing_key":"0123456789abcdef0123456789abcdef","event_action":"trigger",'
@@ -52,7 +52,7 @@ def test_a_whole_alert_stands_on_the_wire_byte_for_byte(sender: Sender) -> None:
     )
 
 
-def test_the_least_alert_has_no_empty_optional_field(sender: Sender) -> None:
+def test_a_minimal_alert_has_no_empty_field(sender: Sender) -> None:
     assert sender.send(Alert("k", "Down", severity="info")).delivered
     assert sender.event == {
         "routing_key": KEYS["checkout"],
@@ -154,9 +154,7 @@ def test_the_start_is_sent_in_utc(sender: Sender, started_at: Any, sent: str) ->
     ("source", "component", "sent"),
     [("", "postgres", "postgres"), (" \u3000", "postgres", "postgres"), ("", " ", "unknown")],
 )
-def test_a_blank_source_is_replaced_and_told(
-    sender: Sender, source: str, component: str, sent: str
-) -> None:
+def test_a_blank_source_is_replaced(sender: Sender, source: str, component: str, sent: str) -> None:
     alert = Alert("k", "Down", severity="info", source=source, component=component)
     (delivery,) = sender.plan(alert)
     assert sender.deliver(delivery).delivered
@@ -166,7 +164,7 @@ def test_a_blank_source_is_replaced_and_told(
     }
 
 
-def test_labels_stand_under_labels_and_a_detail_of_that_name_moves(sender: Sender) -> None:
+def test_labels_move_a_detail_of_the_same_name(sender: Sender) -> None:
     alert = Alert(
         "k", "Down", severity="info", source="s", labels={"team": "data"},
         details={"labels": [1], "details.labels": 2, "_delivery": 3, "_truncated": {"x": 4}},
@@ -248,8 +246,8 @@ def test_an_over_long_summary_is_cut_between_characters(sender: Sender, case: st
         assert reported(delivery.repairs) == {"summary": reason}
 
 
-def test_a_heap_of_marks_is_cut_within_the_limit(sender: Sender) -> None:
-    """Stepping back has an end: else nothing would be left of the summary."""
+def test_many_combining_marks_are_cut_within_the_limit(sender: Sender) -> None:
+    """The cut steps back a limited number of characters, so that some summary is left."""
     assert sender.send(Alert("k", "x" + "\u0301" * 5000)).delivered
     assert sender.payload["summary"] == "x" + "\u0301" * 1022 + "…"
 
@@ -294,7 +292,7 @@ def test_no_two_identities_share_a_dedup_key() -> None:
     assert all(len(key) <= 255 for key in keys)
 
 
-def test_a_scope_stands_before_the_key_on_the_wire(sender: Sender) -> None:
+def test_a_scope_precedes_the_key(sender: Sender) -> None:
     assert sender.send(Alert("disk", "Down", scope="eu/acme 100%")).delivered
     assert sender.event["dedup_key"] == "eu%2Facme 100%25/disk"
 
@@ -325,7 +323,7 @@ NOW = dt.datetime(2026, 11, 23, 3, 15, tzinfo=dt.UTC)
     ],
 )
 @pytest.mark.parametrize("details", [{}, {"used": 0.98}])
-def test_a_trigger_says_that_it_is_late_repeated_or_coalesced(
+def test_a_trigger_reports_delay_attempts_and_coalesced(
     sender: Sender, context: dict[str, Any], marks: object, details: dict[str, object]
 ) -> None:
     assert sender.send(Alert("k", "Down", details=details), **context).delivered
@@ -333,7 +331,7 @@ def test_a_trigger_says_that_it_is_late_repeated_or_coalesced(
     assert sender.payload.get("custom_details", {}) == expected
 
 
-def test_marks_leave_the_planned_message_as_it_was(sender: Sender) -> None:
+def test_the_delivery_report_does_not_change_the_planned_message(sender: Sender) -> None:
     (delivery,) = sender.plan(Alert("k", "Down", details={"a": 1}))
     before = json.dumps(delivery.message)
     sender.deliver(delivery, attempt=2)
@@ -343,7 +341,7 @@ def test_marks_leave_the_planned_message_as_it_was(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS.values())
-def test_integration_keys_are_taken(key: str) -> None:
+def test_integration_keys_are_accepted(key: str) -> None:
     assert routing_key_fault(key) is None
 
 
@@ -362,7 +360,7 @@ def test_integration_keys_are_taken(key: str) -> None:
         ("", "got 0 characters"),
     ],
 )
-def test_other_texts_are_no_integration_key(key: str, reason: str) -> None:
+def test_other_texts_are_rejected_as_keys(key: str, reason: str) -> None:
     fault = routing_key_fault(key)
     assert fault is not None
     assert fault.endswith(reason) or reason in fault

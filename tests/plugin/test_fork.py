@@ -1,4 +1,4 @@
-"""After a fork, parent and child speak on connections of their own."""
+"""After a fork, parent and child have separate connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pagerduty_plugin.testing import FakePagerDuty
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_makes_a_connection_of_its_own(fake: FakePagerDuty) -> None:
+def test_a_forked_process_makes_its_own_connections(fake: FakePagerDuty) -> None:
     client = Client({})
     url = f"{fake.url}/v2/enqueue"
     body = json.dumps(

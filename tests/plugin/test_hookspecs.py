@@ -1,4 +1,4 @@
-"""Every hook's text is a contract, and every example in it runs."""
+"""The documentation of the hooks: its structure, and its examples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def arguments_of(hook: str) -> list[str]:
 
 
 def example(hook: str) -> ModuleType:
-    """Make a plugin of its own of a hook's example."""
+    """Return a plugin made of a hook's example."""
     _, _, block = text_of(hook).partition("Example::\n")
     module = ModuleType("an_example")
     exec(compile(textwrap.dedent(block), f"<example of {hook}>", "exec"), vars(module))
@@ -44,7 +44,7 @@ def example(hook: str) -> ModuleType:
 
 
 def ask(hook: str, alert: Alert) -> Any:
-    """Load the example beside the plugin, and ask it."""
+    """Load the example beside the plugin, and call its hook."""
     plugins: Plugins = load(["pagerduty"], own={"example": example(hook)})
     asked = {name: value for name, value in ARGUMENTS.items() if name in arguments_of(hook)}
     answers = plugins.hooks.each(hook, alert=alert, **asked)
@@ -63,7 +63,7 @@ def test_there_are_four_hooks() -> None:
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: str) -> None:
+def test_every_hook_documents_its_call_arguments_and_example(hook: str) -> None:
     text = text_of(hook)
     sections = ("\nCalled ", "\nArgs:\n", "\nReturns:\n", "\nExample::\n")
     positions = [text.index(section) for section in sections]
@@ -75,8 +75,8 @@ def test_every_hook_says_when_it_is_called_with_what_and_how_to_write_it(hook: s
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_no_hook_is_given_settings_or_an_installation(hook: str) -> None:
-    """Both hold secrets, or references to them: hooks receive only names."""
+def test_no_hook_gets_settings_or_an_installation(hook: str) -> None:
+    """Both contain secrets or references to secrets; hooks get only names."""
     assert inspect.signature(HOOKS[hook]).parameters["installation"].annotation == "str"
     assert "settings" not in arguments_of(hook)
 
@@ -96,7 +96,7 @@ def test_the_example_of_dedup_key_decides() -> None:
 
 def test_the_example_of_services_chooses_and_suppresses() -> None:
     assert ask("pagerduty_services", Alert("k", labels={"owner": "platform"})) == ["platform"]
-    assert ask("pagerduty_services", Alert("k", labels={"owner": "nobody"})) is None
+    assert ask("pagerduty_services", Alert("k", labels={"owner": "unknown"})) is None
     maintained = Alert("k", labels={"maintenance": "yes"})
     assert ask("pagerduty_services", maintained) == Suppress("the source is in maintenance")
 
@@ -108,7 +108,7 @@ def test_the_example_of_enrich_adds() -> None:
     assert [link.href for link in added.links] == ["https://runbooks.example.com/disk"]
 
 
-def test_nobody_answers_where_nothing_extends() -> None:
+def test_without_plugins_there_are_no_answers() -> None:
     from pagerduty_plugin.overrides import NoHooks
 
     answers: tuple[Answer, ...] = tuple(NoHooks().each("pagerduty_severity"))

@@ -1,4 +1,4 @@
-"""What importing costs, and that nothing is found where nothing is installed."""
+"""What importing loads, and the import of packages that are not installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEVER = STORE | SERVING | {"click", "jinja2", "rich"}
 
 
 def modules_after(program: str, *options: str) -> set[str]:
-    """Run a program in a fresh interpreter; give the top-level modules it has imported."""
+    """Run a program in a new interpreter, and return the top-level modules that it imported."""
     report = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
     ran = subprocess.run(
         [sys.executable, *options, "-c", program + report],
@@ -36,19 +36,19 @@ def modules_after(program: str, *options: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(ran.stdout)}
 
 
-def test_the_contract_is_light() -> None:
+def test_the_contract_imports_little() -> None:
     modules = modules_after("import hostspec")
     assert "hostspec" in modules
     assert not modules & (NEVER | {"requests", "urllib3", "pagerduty_plugin", "asyncio"})
 
 
-def test_loading_the_plugin_is_light() -> None:
+def test_loading_the_plugin_imports_little() -> None:
     modules = modules_after("from hostspec.plugins import load; load(['pagerduty'])")
     assert "pagerduty_plugin" in modules
     assert not modules & (NEVER | {"requests", "urllib3", "asyncio"})
 
 
-def test_planning_is_light_and_the_first_send_imports_requests() -> None:
+def test_only_the_first_send_imports_requests() -> None:
     program = """
 import sys
 from hostspec import Alert, SendContext
@@ -70,7 +70,7 @@ assert outcome.kind == "unreachable", outcome
     assert not modules & NEVER
 
 
-def test_the_command_line_brings_no_store_and_no_server_before_one_is_used() -> None:
+def test_the_command_line_imports_store_and_server_lazily() -> None:
     program = "import alerthost.cli.main, alerthost.store.sealing"
     assert not modules_after(program) & (STORE | SERVING)
 
@@ -89,7 +89,7 @@ with Database({url!r}, Path({str(tmp_path)!r})) as database, database.begin(): p
     assert "alembic" not in modules
 
 
-def test_importing_from_the_root_finds_what_is_installed() -> None:
+def test_the_root_imports_installed_packages() -> None:
     program = "import hostspec, hostspec.plugins; print(hostspec.Alert('k').key, hostspec.__file__)"
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, cwd=ROOT, text=True
@@ -99,7 +99,7 @@ def test_importing_from_the_root_finds_what_is_installed() -> None:
     assert Path(path).parent != ROOT / "hostspec"
 
 
-def test_no_text_is_built_from_the_class_of_an_exception() -> None:
+def test_no_message_uses_the_class_of_an_exception() -> None:
     """A reason describes the fault in words, or names its file and line, never a class.
 
     The conformance kit speaks to the author of a plugin, and `describe_error` logs at DEBUG.
@@ -128,7 +128,7 @@ def test_no_text_is_built_from_the_class_of_an_exception() -> None:
         "type(error.reason)",
     ],
 )
-def test_the_class_of_an_exception_in_code_is_found(code: str) -> None:
+def test_a_class_of_an_exception_in_code_is_detected(code: str) -> None:
     caught = f"try: pass\nexcept OSError as error:\n    said = {code}\n"
     given = f"def said(error: BaseException | None) -> object:\n    return {code}\n"
 
@@ -138,7 +138,7 @@ def test_the_class_of_an_exception_in_code_is_found(code: str) -> None:
 
 
 def exceptions_named(code: str) -> Iterator[int]:
-    """Find the lines that ask for the class of an exception, or its ``repr``."""
+    """Return the lines that use the class of an exception, or its ``repr``."""
     for scope in ast.walk(ast.parse(code)):
         match scope:
             case ast.ExceptHandler(name=str(name)):

@@ -48,7 +48,7 @@ ALERT = Alert(
 
 
 def pair(sender: Sender, alert: Alert = ALERT, **settings: Any) -> tuple[Delivery, Delivery]:
-    """Plan a problem, and its end from the incident that it would be."""
+    """Return the trigger of a problem, and the resolve of its incident."""
     (opening,) = sender.plan(alert, **settings)
     incident = Incident(opening.ref, IncidentState.RESOLVED, opening.severity)
     closing = sender.action.follow_up(incident, attrs.evolve(alert, status="resolved"))
@@ -63,12 +63,12 @@ def missed(sender: Sender, alert: Alert = ALERT, **settings: Any) -> list[Delive
     return list(sender.action.on_missed(stored, closing))
 
 
-def test_by_default_somebody_is_paged(sender: Sender) -> None:
+def test_by_default_a_missed_problem_pages(sender: Sender) -> None:
     opening, closing = pair(sender)
     assert missed(sender) == missed(sender, missed="page") == [opening, closing]
 
 
-def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(sender: Sender) -> None:
+def test_a_page_of_a_missed_problem_says_that_it_is_over(sender: Sender) -> None:
     opening, closing = pair(sender)
     assert sender.deliver(opening).delivered
     plain = sender.event
@@ -87,11 +87,11 @@ def test_a_page_says_that_it_is_over_and_is_as_readable_as_ever(sender: Sender) 
     assert set(sender.event) == {"routing_key", "event_action", "dedup_key"}
 
 
-def test_one_that_is_dropped_is_told_nobody(sender: Sender) -> None:
+def test_a_dropped_missed_problem_sends_nothing(sender: Sender) -> None:
     assert missed(sender, missed="drop") == []
 
 
-def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(sender: Sender) -> None:
+def test_a_missed_problem_can_become_a_change_event(sender: Sender) -> None:
     (opening,) = sender.plan(ALERT, missed="change-event")
     (recorded,) = Change().plan(ALERT, ChangeSettings(services=("checkout",)), sender.installation)
     (change,) = missed(sender, missed="change-event")
@@ -121,7 +121,7 @@ def test_a_change_event_is_of_the_same_service_and_leaves_nothing_open(sender: S
         (attrs.evolve(ALERT, url="", links=(), images=()), None),
     ],
 )
-def test_a_change_event_says_what_the_trigger_would_have_said(
+def test_the_change_event_has_the_content_of_the_trigger(
     sender: Sender, alert: Alert, links: Any
 ) -> None:
     (change,) = missed(sender, alert, missed="change-event", summary="{{ service }}: {{ summary }}")
@@ -148,7 +148,7 @@ def test_a_change_event_says_what_the_trigger_would_have_said(
     assert body["payload"] == sender.payload
 
 
-def test_the_largest_change_event_is_taken(sender: Sender) -> None:
+def test_the_largest_change_event_is_accepted(sender: Sender) -> None:
     links = [{"href": f"https://wiki.example/{n}/{'x' * 200}"} for n in range(1000)]
     images = [{"src": f"https://i.example/{n}", "alt": "é" * 100} for n in range(1000)]
     alert = attrs.evolve(ALERT, links=links, images=images, details={"d": "ü" * 400_000})
@@ -168,7 +168,7 @@ def test_the_setting_itself_is_never_sent(sender: Sender, wanted: str) -> None:
     assert "_missed" not in json.dumps(preview.body)
 
 
-def test_anything_else_is_refused() -> None:
+def test_other_values_are_rejected() -> None:
     with pytest.raises(SettingsError, match="missed"):
         structure(TriggerSettings, {"services": ["checkout"], "missed": "email"})
 
@@ -181,7 +181,7 @@ OPENED = {"key": fingerprint(OLD), "url": "https://events.pagerduty.com"}
 
 
 def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout", **settings: str) -> bool:
-    """Ask of an incident at a service that holds some keys."""
+    """Return whether an incident can be followed up at a service with some keys."""
     at = PagerDuty().installation(
         "acme", {"services": [{"name": "checkout", "integration_key": keys}], **settings}
     )
@@ -191,17 +191,17 @@ def can_follow_up(keys: Any, handle: Any, *, service: str = "checkout", **settin
 
 
 @pytest.mark.parametrize("keys", [OLD, [OLD], [NEW, OLD], [NEW, "env:PD_NOT_SET", OLD]])
-def test_what_a_key_opened_is_followed_up_while_it_is_held(keys: Any) -> None:
+def test_an_incident_is_followed_up_while_its_key_is_configured(keys: Any) -> None:
     assert can_follow_up(keys, OPENED)
 
 
 @pytest.mark.parametrize("keys", [NEW, [NEW], [NEW, NEW]])
-def test_what_a_key_opened_is_given_up_when_it_is_not_held(keys: Any) -> None:
+def test_an_incident_is_orphaned_when_its_key_is_gone(keys: Any) -> None:
     assert not can_follow_up(keys, OPENED)
 
 
 @pytest.mark.parametrize("keys", ["env:PD_NOT_SET", [NEW, "env:PD_NOT_SET"]])
-def test_a_key_that_cannot_be_read_now_may_be_the_one(keys: Any) -> None:
+def test_an_unreadable_key_keeps_the_incident(keys: Any) -> None:
     assert can_follow_up(keys, OPENED)
 
 
@@ -216,20 +216,20 @@ def test_a_key_that_cannot_be_read_now_may_be_the_one(keys: Any) -> None:
         (None, {}, False),
     ],
 )
-def test_no_incident_is_followed_up_at_an_address_of_somebody_else(
+def test_no_incident_is_followed_up_at_a_foreign_address(
     url: str | None, settings: dict[str, str], *, own: bool
 ) -> None:
-    """Whoever can write the database could name an address, and get the key."""
+    """A manipulated incident in the store must not redirect the key."""
     assert can_follow_up(OLD, OPENED | {"url": url}, **settings) == own
 
 
 @pytest.mark.parametrize("handle", [None, {}])
-def test_what_was_never_told_needs_no_key(handle: Any) -> None:
+def test_an_incident_without_a_handle_needs_no_key(handle: Any) -> None:
     assert can_follow_up(NEW, handle)
 
 
 @pytest.mark.parametrize("handle", [None, OPENED])
-def test_at_a_service_that_is_gone_nothing_is_followed_up(handle: Any) -> None:
+def test_an_incident_of_a_removed_service_is_not_followed_up(handle: Any) -> None:
     assert not can_follow_up(OLD, handle, service="payments")
 
 
@@ -241,7 +241,9 @@ def test_at_a_service_that_is_gone_nothing_is_followed_up(handle: Any) -> None:
         (OLD, "payments", None),
     ],
 )
-def test_the_newest_key_is_expected_if_it_can_be_read(keys: Any, service: str, handle: Any) -> None:
+def test_the_expected_handle_is_that_of_the_newest_readable_key(
+    keys: Any, service: str, handle: Any
+) -> None:
     services = [{"name": "checkout", "integration_key": keys}]
     acme = PagerDuty().installation("acme", {"services": services, "region": "eu"})
     ref = IncidentRef("pagerduty.trigger", "acme", service, "k")
@@ -249,11 +251,11 @@ def test_the_newest_key_is_expected_if_it_can_be_read(keys: Any, service: str, h
     assert Trigger().expected_handle(opening, acme) == handle
 
 
-# how much PagerDuty takes
+# rate limits
 
 
 @pytest.mark.parametrize("limit", [1, 120, 10_000])
-def test_the_limit_of_a_key_is_the_accounts(limit: int) -> None:
+def test_the_rate_limit_is_that_of_the_account(limit: int) -> None:
     service = {"name": "checkout", "integration_key": OLD}
     at = PagerDuty().installation("acme", {"services": [service], "rate_limit": limit})
     (opening,) = Trigger().plan(ALERT, TriggerSettings(services=("checkout",)), at)
@@ -263,7 +265,7 @@ def test_the_limit_of_a_key_is_the_accounts(limit: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001, 1.5, "120", True])
-def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+def test_an_invalid_rate_limit_is_rejected(limit: Any) -> None:
     service = {"name": "checkout", "integration_key": OLD}
     with pytest.raises(SettingsError, match="rate_limit"):
         PagerDuty().installation("acme", {"services": [service], "rate_limit": limit})

@@ -1,4 +1,4 @@
-"""The network settings: faults at load, faults that a check finds, and requests."""
+"""The network settings: faults at load, faults found by a check, and requests."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def refused(**given: object) -> list[str]:
         "file:/run/secrets/proxy",
     ],
 )
-def test_a_proxy_is_taken_and_not_shown(proxy: str) -> None:
+def test_a_proxy_setting_is_accepted_and_masked(proxy: str) -> None:
     settings = settings_with(network={"proxy": proxy})
     assert settings.network.proxy == Secret(proxy)
     assert "pass" not in repr(settings)
@@ -97,12 +97,12 @@ def test_a_proxy_is_taken_and_not_shown(proxy: str) -> None:
         "Direct",
     ],
 )
-def test_what_is_no_proxy_is_refused_without_showing_it(proxy: str) -> None:
+def test_an_invalid_proxy_is_rejected_and_not_shown(proxy: str) -> None:
     (reported,) = refused(network={"proxy": proxy})
     assert reported == f"network.proxy: {NO_PROXY_URL}"
 
 
-def test_every_fault_of_the_network_is_told_at_once() -> None:
+def test_all_network_faults_are_reported_at_once() -> None:
     assert refused(
         network={
             "proxy": " ",
@@ -123,7 +123,7 @@ def test_every_fault_of_the_network_is_told_at_once() -> None:
     ]
 
 
-def test_a_key_without_its_certificate_is_refused() -> None:
+def test_a_client_key_without_a_certificate_is_rejected() -> None:
     reported = ["network.client_key: needs a client_certificate; configure both"]
     assert refused(network={"client_key": "key.pem"}) == reported
 
@@ -136,7 +136,7 @@ def test_a_key_without_its_certificate_is_refused() -> None:
         ({"region": "eu"}, "https://Events.pagerduty.com/", "us"),
     ],
 )
-def test_an_address_of_another_region_is_refused(
+def test_an_address_of_another_region_is_rejected(
     kind: type, region: Mapping[str, str], url: str, right: str
 ) -> None:
     needed = {"services": SERVICES} if kind is InstallationSettings else {"app_id": "PABC123"}
@@ -146,13 +146,13 @@ def test_an_address_of_another_region_is_refused(
     assert caught.value.faults == (Fault("base_url", reason),)
 
 
-def test_a_region_may_stand_beside_its_own_address_and_beside_a_relay() -> None:
+def test_a_region_may_be_combined_with_its_address_or_a_relay() -> None:
     for url in ("https://events.eu.pagerduty.com", "https://relay.example"):
         assert settings_with(region="eu", base_url=url).events_url == url
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "env:PD_PROXY"])
-def test_a_proxy_before_an_address_that_is_not_encrypted_is_refused(proxy: str) -> None:
+def test_a_proxy_for_an_unencrypted_address_is_rejected(proxy: str) -> None:
     assert refused(base_url="http://127.0.0.1:8080", network={"proxy": proxy}) == [
         "network.proxy: could read the events: the base URL is not encrypted; use 'direct'"
     ]
@@ -175,12 +175,12 @@ def test_the_settings_are_json_and_have_a_schema() -> None:
     assert properties["network"]["default"] == settings_to_json(NetworkSettings())
 
 
-# faults that a check finds, and their outcomes
+# faults found by a check
 
 
 @attrs.frozen
 class Files:
-    """Files of TLS, right ones and wrong ones."""
+    """Valid and invalid TLS files."""
 
     folder: Path
 
@@ -261,7 +261,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("given", "path", "reason"), WRONG)
-def test_a_file_that_cannot_be_used_is_found_by_a_check_and_told_at_night(
+def test_an_unusable_tls_file_is_reported_by_check_and_send(
     https_fake: FakePagerDuty, files: Files, given: Mapping[str, str], path: str, reason: str
 ) -> None:
     reported = Fault(f"network.{path}", reason.format(files.folder))
@@ -280,7 +280,7 @@ def test_a_file_that_cannot_be_used_is_found_by_a_check_and_told_at_night(
         ("ftp://user:proxy-secret@x.invalid", NO_PROXY_URL),
     ],
 )
-def test_a_proxy_that_cannot_be_read_or_is_none_is_found_and_told(
+def test_an_unusable_proxy_is_reported_by_check_and_send(
     https_fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch, secret: str | None, reason: str
 ) -> None:
     monkeypatch.delenv("PD_PROXY", raising=False)
@@ -296,9 +296,7 @@ def test_a_proxy_that_cannot_be_read_or_is_none_is_found_and_told(
     )
 
 
-def test_a_check_finds_everything_that_is_wrong_and_nothing_else(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_reports_exactly_the_faults(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PD_KEY", raising=False)
     monkeypatch.setenv("PD_PROXY", "http://proxy.example:3128")
     right = {
@@ -323,7 +321,7 @@ def test_a_check_finds_everything_that_is_wrong_and_nothing_else(
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
+def test_a_broken_ca_bundle_of_the_environment_is_reported(
     https_fake: FakePagerDuty, files: Files, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     broken = files / "text.pem"
@@ -336,13 +334,13 @@ def test_a_broken_ca_bundle_of_the_environment_is_found_and_told(
     assert post(Client(), https_fake.url) == configuration(str(reported))
 
 
-def test_a_ca_bundle_of_the_settings_stands_in_the_environments_place(files: Files) -> None:
+def test_the_ca_bundle_of_the_settings_replaces_the_environments(files: Files) -> None:
     environment = NetworkEnvironment.read({"CURL_CA_BUNDLE": files / "text.pem"})
     settings = NetworkSettings(ca_bundle=files / "certificate.pem")
     assert list(network_faults(EVENTS, settings, environment)) == []
 
 
-def test_where_nothing_is_set_nothing_is_wrong() -> None:
+def test_without_network_settings_check_finds_nothing() -> None:
     assert list(network_faults(EVENTS, NetworkSettings(), NetworkEnvironment.read({}))) == []
 
 
@@ -361,10 +359,10 @@ def test_where_nothing_is_set_nothing_is_wrong() -> None:
         "two words",
     ],
 )
-def test_a_proxy_of_the_environment_that_cannot_be_used_is_found_and_told(
+def test_an_unusable_proxy_of_the_environment_is_reported(
     monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str
 ) -> None:
-    """With the name of its variable, without its value."""
+    """The fault names the variable, and does not show its value."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, proxy)
@@ -375,9 +373,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_is_found_and_told(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://relay.example"])
-def test_a_proxy_that_is_not_on_the_way_is_not_checked(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+def test_an_unused_proxy_is_not_checked(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("https_proxy", "socks5://proxy.example")
     monkeypatch.setenv("no_proxy", "relay.example")
     assert PagerDuty().check(connect(url)) == []
@@ -391,7 +387,7 @@ def test_a_proxy_of_the_environment_may_lack_its_scheme(proxy: str, around: str)
     assert found == "http://proxy.example:3128"
 
 
-def test_blanks_around_a_proxy_of_a_reference_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blanks_around_a_referenced_proxy_are_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PD_PROXY", "http://proxy.example:3128\r\n")
     settings = NetworkSettings(proxy=Secret("env:PD_PROXY"))
     assert find_proxy(EVENTS, settings, NetworkEnvironment.read({})) == "http://proxy.example:3128"
@@ -412,7 +408,7 @@ def test_blanks_around_a_proxy_of_a_reference_do_not_count(monkeypatch: pytest.M
         ("*", True),
     ],
 )
-def test_no_proxy_names_hosts_and_domains(no_proxy: str, bypassed: object) -> None:
+def test_no_proxy_matches_hosts_and_domains(no_proxy: str, bypassed: object) -> None:
     environment = NetworkEnvironment.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
     assert (find_proxy(EVENTS, NetworkSettings(), environment) == "") is bypassed
 
@@ -429,24 +425,24 @@ def test_no_proxy_names_hosts_and_domains(no_proxy: str, bypassed: object) -> No
         ("https://[fd00::1]", "10.0.0.0/8", False),
     ],
 )
-def test_no_proxy_names_addresses_and_networks(url: str, no_proxy: str, bypassed: object) -> None:
+def test_no_proxy_matches_addresses_and_networks(url: str, no_proxy: str, bypassed: object) -> None:
     environment = NetworkEnvironment.read({"all_proxy": "proxy.example:3128", "NO_PROXY": no_proxy})
     assert (find_proxy(url, NetworkSettings(), environment) == "") is bypassed
 
 
-def test_the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other threads read it meanwhile."""
+def test_the_environment_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads may read it at the same time."""
     monkeypatch.setattr("requests.utils.set_environ", None)
     dead = {"https_proxy": "http://127.0.0.1:1", "no_proxy": "x.example"}
     assert post(Client(dead), "https://events.invalid") == unsent("no proxy: Connection refused")
 
 
-# what reaches the wire: TLS
+# TLS
 
 
 @pytest.fixture
 def bundle(trusting: dict[str, str]) -> str:
-    """Return the CA bundle in which the fake's authority is."""
+    """Return the CA bundle with the fake's authority."""
     return trusting["REQUESTS_CA_BUNDLE"]
 
 
@@ -463,7 +459,7 @@ def asking_fake(
         yield fake
 
 
-def test_a_ca_bundle_is_trusted_in_the_environments_place(
+def test_a_configured_ca_bundle_is_trusted_instead_of_the_environments(
     https_fake: FakePagerDuty, bundle: str, files: Files
 ) -> None:
     client = Client({"REQUESTS_CA_BUNDLE": files / "certificate.pem"})
@@ -475,7 +471,7 @@ def test_a_ca_bundle_is_trusted_in_the_environments_place(
 def test_a_folder_of_certificates_is_trusted(
     https_fake: FakePagerDuty, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    """Under the hashes of their subjects, as OpenSSL wants them."""
+    """The files are named by the hashes of their subjects, as OpenSSL requires."""
     reported = configuration("TLS failed: unable to get local issuer certificate")
     assert post(Client({}), https_fake.url, ca_bundle=str(tmp_path)) == reported
     authority.cert_pem.write_to_path(tmp_path / f"{subject_hash(authority)}.0")
@@ -484,10 +480,10 @@ def test_a_folder_of_certificates_is_trusted(
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_certificates_of_openssls_variables_are_trusted_too(
+def test_certificates_of_openssl_variables_are_trusted(
     https_fake: FakePagerDuty, authority: trustme.CA, tmp_path: Path, variable: str
 ) -> None:
-    """Beside the built-in ones, where no CA bundle is named."""
+    """They are added to the built-in ones if no CA bundle is named."""
     file = tmp_path / f"{subject_hash(authority)}.0"
     authority.cert_pem.write_to_path(file)
     (tmp_path / "empty").mkdir()
@@ -504,7 +500,7 @@ def test_certificates_of_openssls_variables_are_trusted_too(
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_certificates_of_openssls_variables_that_are_missing_are_told(variable: str) -> None:
+def test_missing_certificates_of_openssl_variables_are_reported(variable: str) -> None:
     environment = NetworkEnvironment.read({variable: "/nowhere"})
     reason = f"{variable}: /nowhere cannot be read: No such file or directory"
     (answer,) = network_faults(EVENTS, NetworkSettings(), environment)
@@ -513,7 +509,7 @@ def test_certificates_of_openssls_variables_that_are_missing_are_told(variable: 
 
 @pytest.fixture
 def as_python_3_13(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make TLS check what RFC 5280 asks for, as urllib3 does with Python 3.13."""
+    """Make TLS strict about RFC 5280, as urllib3 does with Python 3.13."""
     from urllib3.util.ssl_ import create_urllib3_context as made
 
     def make(*args: Any, **kwargs: Any) -> ssl.SSLContext:
@@ -567,10 +563,10 @@ def old_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("as_python_3_13")
 @pytest.mark.parametrize("named", ["setting", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
 @pytest.mark.parametrize("file", ["ca.pem", "leaf.pem"])
-def test_an_authority_that_the_operator_names_is_trusted_as_it_is(
+def test_a_named_authority_needs_no_strict_extensions(
     old_certificate: Path, named: str, file: str
 ) -> None:
-    """Though it is not as RFC 5280 wants it, or names the server's own certificate."""
+    """Holds for one that violates RFC 5280, and for the server's own certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(old_certificate / "server.pem")
     path = str(old_certificate / file)
@@ -581,7 +577,7 @@ def test_an_authority_that_the_operator_names_is_trusted_as_it_is(
 
 
 @pytest.mark.usefixtures("as_python_3_13")
-def test_the_built_in_authorities_are_held_to_the_standard(
+def test_the_built_in_authorities_are_verified_strictly(
     old_certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -593,7 +589,7 @@ def test_the_built_in_authorities_are_held_to_the_standard(
 
 
 def subject_hash(authority: trustme.CA) -> str:
-    """Return the name that OpenSSL looks for in a folder (X509_NAME_hash)."""
+    """Return the file name for which OpenSSL looks in a folder (X509_NAME_hash)."""
     subject = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
     canonical = b"".join(
         x509.Name([x509.NameAttribute(each.oid, str(each.value).lower())]).public_bytes()[2:]
@@ -609,7 +605,7 @@ def subject_hash(authority: trustme.CA) -> str:
         {"client_certificate": "both.pem"},
     ],
 )
-def test_a_server_that_asks_for_a_certificate_gets_it(
+def test_a_requested_client_certificate_is_sent(
     asking_fake: FakePagerDuty, bundle: str, files: Files, given: Mapping[str, str]
 ) -> None:
     paths = {name: files / file for name, file in given.items()}
@@ -617,7 +613,7 @@ def test_a_server_that_asks_for_a_certificate_gets_it(
     assert sender.over(ca_bundle=bundle, **paths).send(Alert("k", "Down")).delivered
 
 
-def test_a_server_that_asks_for_a_certificate_in_vain_is_told(
+def test_a_missing_client_certificate_is_reported(
     asking_fake: FakePagerDuty, bundle: str, tmp_path: Path
 ) -> None:
     stranger = trustme.CA().issue_cert("stranger@example.org")
@@ -646,15 +642,15 @@ def test_a_renewed_certificate_is_used_by_the_next_connection(
     assert sender.send(Alert("k", "Down")).kind is OutcomeKind.MISCONFIGURED
 
 
-# what reaches the wire: proxies
+# proxies
 
 DEAD = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:1")
 
 
-def test_a_proxy_of_the_settings_stands_in_the_environments_place(
+def test_the_proxy_of_the_settings_replaces_the_environments(
     named_fake: FakePagerDuty, bundle: str, proxy_for: Callable[..., Proxy]
 ) -> None:
-    """Its credentials go to it, the event through it."""
+    """The credentials are sent to the proxy, and the event through it."""
     proxy = proxy_for(named_fake.port)
     client = Client({**DEAD, "no_proxy": "*"})
     given = {"proxy": Secret(f"http://{proxy.address}"), "ca_bundle": bundle}
@@ -676,7 +672,7 @@ def test_a_proxy_of_the_settings_is_used_for_loopback_too(
     assert proxy.requests[0].startswith(f"CONNECT 127.0.0.1:{https_fake.port} ".encode())
 
 
-def test_direct_is_no_proxy(unused_url: str) -> None:
+def test_direct_means_no_proxy(unused_url: str) -> None:
     url = unused_url.replace("127.0.0.1", "127.0.0.1.nip.invalid")
     client = Client(DEAD)
     assert post(client, url) == unsent("no proxy: Connection refused")
@@ -702,7 +698,7 @@ def test_a_proxy_that_speaks_tls_is_used(
     bundle: str,
     proxy_for: Callable[..., Proxy],
 ) -> None:
-    """It is verified by the same CA bundle, and the event's own TLS lies inside."""
+    """The same CA bundle verifies it, and the TLS of the event is nested."""
     proxy = proxy_for(named_fake.port, tls=server_context)
     given = {"proxy": Secret(f"https://{proxy.address}")}
     client = Client({})
@@ -723,7 +719,7 @@ def test_a_renewed_proxy_is_used_at_once(respond: Callable[..., Responder], tmp_
     assert (before.connections, after.connections) == (1, 1)
 
 
-def test_connections_are_kept_for_each_way_there_is(fake: FakePagerDuty) -> None:
+def test_connections_are_kept_for_each_network_setting(fake: FakePagerDuty) -> None:
     client = Client({})
     for seconds in (10, 20, 10, 20):
         post(client, fake.url, timeout=seconds)

@@ -1,4 +1,4 @@
-"""Additions of plugins stay within PagerDuty's limits, and replace nothing of the alert's."""
+"""Additions of plugins: within PagerDuty's limits, and replacing nothing of the alert."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ additions = st.lists(
 
 
 @given(details, links, additions)
-def test_all_of_the_alert_s_own_stays_and_all_fits(
+def test_enrichment_keeps_the_alert_and_the_limit(
     own: Any, own_links: Any, additions: list[Addition]
 ) -> None:
     alert = Alert("k", details=own, links=own_links, labels={"a": "b"})
@@ -56,13 +56,13 @@ def test_all_of_the_alert_s_own_stays_and_all_fits(
 
 
 @pytest.mark.parametrize("value", [Suppress("why"), Enrich(details={"a": [1]})])
-def test_answers_cannot_be_changed(value: Any) -> None:
+def test_answers_are_immutable(value: Any) -> None:
     for field in attrs.fields(type(value)):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(value, field.name, None)
 
 
-def test_what_an_enrich_holds_cannot_be_changed() -> None:
+def test_the_content_of_an_enrich_is_immutable() -> None:
     given = {"hosts": ["a"]}
     value: Any = Enrich(details=given)
     given["hosts"].append("b")
@@ -72,6 +72,6 @@ def test_what_an_enrich_holds_cannot_be_changed() -> None:
         value.details["more"] = 1
 
 
-def test_a_reason_becomes_text() -> None:
+def test_a_reason_of_any_type_becomes_text() -> None:
     assert Suppress(7).reason == "7"  # type: ignore[arg-type]
     assert Suppress("a\ud800").reason == "a\ufffd"

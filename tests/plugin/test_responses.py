@@ -116,7 +116,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("status", "text", "kind"), TABLE)
-def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) -> None:
+def test_each_reply_has_its_outcome(status: int, text: str, kind: OutcomeKind) -> None:
     outcome = classify(Reply(status, text), NOW)
     assert outcome.kind is kind
     assert outcome.handle is None
@@ -124,7 +124,7 @@ def test_each_answer_has_its_outcome(status: int, text: str, kind: OutcomeKind) 
 
 
 @pytest.mark.parametrize("kind", [UNREACHABLE, MISCONFIGURED])
-def test_no_answer_has_its_outcome(kind: OutcomeKind) -> None:
+def test_a_missing_reply_keeps_its_kind(kind: OutcomeKind) -> None:
     outcome = classify(NoReply(kind, "no connection: Connection refused"), NOW)
     assert (outcome.kind, outcome.reason) == (kind, "no connection: Connection refused")
 
@@ -160,7 +160,7 @@ def test_retry_after_is_read_and_bounded(status: int, header: str, seconds: floa
 
 
 @pytest.mark.parametrize("status", [202, 400, 408])
-def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
+def test_retry_after_is_ignored_for_other_statuses(status: int) -> None:
     assert classify(Reply(status, "", "30"), NOW).retry_after is None
 
 
@@ -183,7 +183,7 @@ def test_retry_after_is_of_no_meaning_elsewhere(status: int) -> None:
         ("x" * 2001, "400: " + "x" * 2000 + "…"),
     ],
 )
-def test_a_refusal_is_told_readably_on_one_line(text: str, reported: str) -> None:
+def test_a_rejection_is_shown_on_one_line(text: str, reported: str) -> None:
     assert classify(Reply(400, text), NOW).reason == reported
 
 
@@ -213,7 +213,7 @@ WIRE = [
 
 
 @pytest.mark.parametrize(("how", "kind", "reason"), WIRE, ids=lambda value: str(value)[:40])
-def test_answers_on_the_wire_have_their_outcome(
+def test_replies_over_http_have_their_outcome(
     sender: Sender, how: Misbehaviour, kind: OutcomeKind, reason: str
 ) -> None:
     sender.fake.misbehave(how)
@@ -232,8 +232,8 @@ def test_retry_after_is_read_from_the_wire(sender: Sender) -> None:
     assert sender.send(Alert("k", "Down"), now=NOW).retry_after == 10
 
 
-def test_pagerdutys_own_words_are_the_reason(sender: Sender) -> None:
-    """Against the strict fake: a message of another planner."""
+def test_pagerdutys_message_is_the_reason(sender: Sender) -> None:
+    """Sent to the strict fake, as if by another planner."""
     (delivery,) = sender.plan(Alert("k", "Down"))
     message = {"payload": {"summary": "s" * 1025, "source": "s", "severity": "Critical"}}
     object.__setattr__(delivery, "message", message)
@@ -247,7 +247,7 @@ def test_pagerdutys_own_words_are_the_reason(sender: Sender) -> None:
 
 
 def test_an_unknown_key_is_misconfigured(sender: Sender) -> None:
-    """As is one of another region: to the account it is unknown."""
+    """A key of another region is unknown to the account, too."""
     sender.fake.misbehave(refusing(), times=1, key=KEYS["platform"])
     assert sender.send(Alert("k", "Down"), "platform").kind is MISCONFIGURED
     assert sender.send(Alert("k", "Down"), "checkout").kind is DELIVERED
@@ -284,10 +284,10 @@ def test_the_target_of_a_redirect_is_shown_without_secrets(location: str, shown:
     ],
 )
 @pytest.mark.parametrize("header", ["", "Location"])
-def test_a_key_that_is_repeated_in_an_answer_is_masked(
+def test_a_key_in_a_reply_is_masked(
     sender: Sender, echo: Callable[[str], str], header: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every part of eight characters, and before anything is cut."""
+    """Every part of eight characters is masked, before the text is cut."""
     caplog.set_level(logging.DEBUG)
     key = KEYS["checkout"]
     echoed = echo(key)
@@ -303,7 +303,7 @@ def test_a_key_that_is_repeated_in_an_answer_is_masked(
 
 
 def test_the_password_of_a_proxy_is_masked(proxy_for: Callable[..., Proxy]) -> None:
-    """In each form in which it is sent."""
+    """Holds for each form in which it is sent."""
     sent = base64.b64encode(b"user:proxy/secret")
     proxy = proxy_for(0, b"HTTP/1.1 407 no proxy/secret " + sent + b" proxy%2Fsecret\r\n\r\n")
     url = f"http://user:proxy%2Fsecret@{proxy.address.partition('@')[2]}"

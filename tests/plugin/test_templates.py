@@ -54,17 +54,17 @@ TOO_DEEP = "is nested more than 32 levels deep; simplify it"
 UNCOMPILED = "cannot be compiled: a number is too long, or an argument is given twice"
 
 
-def said(text: str, most: int = 1000, **details: object) -> str:
+def rendered(text: str, most: int = 1000, **details: object) -> str:
     """Render a valid template."""
     assert fault(text) is None
     values = {**VALUES, "details": details} if details else VALUES
     return render(text, values, most)
 
 
-def refused(text: str, **details: object) -> str:
+def failure_of(text: str, **details: object) -> str:
     """Render a template that fails, and return the reason."""
     with pytest.raises(TemplateError) as caught:
-        said(text, **details)
+        rendered(text, **details)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     return str(caught.value)
@@ -74,7 +74,7 @@ def refused(text: str, **details: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("{{ key }} {{ scope }} {{ source }} {{ component }}", "db-1/disk shop db-1 postgres"),
         ("{{ group }} {{ class }} {{ status }} {{ severity }}", "storage disk firing critical"),
@@ -136,12 +136,12 @@ def refused(text: str, **details: object) -> str:
         ("<{{ '<&>' }}>", "<<&>>"),
     ],
 )
-def test_a_template_says(text: str, says: str) -> None:
-    assert said(text) == says
+def test_a_template_renders(text: str, expected: str) -> None:
+    assert rendered(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("filtered", "says"),
+    ("filtered", "expected"),
     [
         ("-3|abs", "3"),
         ("summary|capitalize", "Disk full on db-1"),
@@ -218,14 +218,14 @@ def test_a_template_says(text: str, says: str) -> None:
         ("' a '.strip() ~ 'A'.lower() ~ 'b c'.title() ~ 'x'.replace('x', 'y')", "aaB Cy"),
     ],
 )
-def test_a_filter_or_method_gives(filtered: str, says: str) -> None:
-    assert said(f"{{{{ {filtered} }}}}") == says
+def test_a_filter_or_method_renders(filtered: str, expected: str) -> None:
+    assert rendered(f"{{{{ {filtered} }}}}") == expected
 
 
 def test_every_filter_and_method_has_an_example() -> None:
     [marks] = [
         mark
-        for mark in test_a_filter_or_method_gives.pytestmark  # type: ignore[attr-defined]
+        for mark in test_a_filter_or_method_renders.pytestmark  # type: ignore[attr-defined]
         if mark.name == "parametrize"
     ]
     text = " ".join(example for example, _ in marks.args[1])
@@ -251,17 +251,17 @@ def test_every_filter_and_method_has_an_example() -> None:
     ],
 )
 def test_a_test_holds(test: str) -> None:
-    assert said(f"{{{{ 'yes' if {test} else 'no' }}}}") == "yes"
+    assert rendered(f"{{{{ 'yes' if {test} else 'no' }}}}") == "yes"
 
 
-def test_a_loop_knows_where_it_is() -> None:
+def test_a_loop_knows_its_position() -> None:
     every = " ".join(f"{{{{ loop.{name} }}}}" for name in sorted(LOOP))
-    assert said(f"{{% for a in [1, 2] %}}{every};{{% endfor %}}") == (
+    assert rendered(f"{{% for a in [1, 2] %}}{every};{{% endfor %}}") == (
         "true 1 0 false 2 2  2 1;false 2 1 true 2  1 1 0;"
     )
 
 
-def test_the_names_are_those_that_have_values() -> None:
+def test_every_name_has_a_value() -> None:
     assert set(VALUES) == NAMES
     assert {"labels", "key", "service"} < STEADY_NAMES < NAMES
     assert not STEADY_NAMES & {"summary", "severity", "status", "details", "started_at"}
@@ -380,7 +380,7 @@ def test_a_recursive_loop_is_refused() -> None:
     assert fault("{% for a in [1] recursive %}{% endfor %}") == "'recursive' is not supported"
 
 
-def test_no_member_can_be_set() -> None:
+def test_setting_a_member_is_refused() -> None:
     assert fault("{% set a.b = 1 %}") == "'set' takes a name without a dot"
 
 
@@ -403,11 +403,11 @@ def test_no_member_can_be_set() -> None:
         "{{ labels[\noops] }}",
     ],
 )
-def test_every_branch_is_read(text: str) -> None:
+def test_every_branch_is_checked(text: str) -> None:
     assert str(fault(text)).startswith("line 2: 'oops' is unknown; known are ")
 
 
-def test_loop_is_known_in_loops_alone() -> None:
+def test_loop_is_known_in_loops_only() -> None:
     assert str(fault("{{ loop.index }}")).startswith("'loop' is unknown")
     assert (
         fault("{% for a in [] %}{% for b in loop.index %}{{ loop }}{% endfor %}{% endfor %}")
@@ -416,8 +416,8 @@ def test_loop_is_known_in_loops_alone() -> None:
 
 
 def test_names_that_were_set_are_known() -> None:
-    assert said("{% if key %}{% set a = 1 %}{% endif %}{{ a }}{% set a = 2 %}{{ a }}") == "12"
-    assert said("{% set key = labels %}{{ key.team }}") == "data"
+    assert rendered("{% if key %}{% set a = 1 %}{% endif %}{{ a }}{% set a = 2 %}{{ a }}") == "12"
+    assert rendered("{% set key = labels %}{{ key.team }}") == "data"
 
 
 def test_all_faults_are_reported_at_once() -> None:
@@ -439,32 +439,32 @@ def test_a_key_uses_no_value_that_may_change() -> None:
 
 def test_nesting_is_bounded_at_load() -> None:
     deepest = "{{ details" + ".a" * 29 + " }}"
-    assert said(deepest) == ""
+    assert rendered(deepest) == ""
     assert fault(deepest.replace(" }", ".a }")) == TOO_DEEP
 
 
-# The bounds
+# Bounds
 
 
 def test_the_result_is_cut() -> None:
-    assert said("{{ 'a' }}{{ 'bcd' }}", most=3) == "abc"
-    assert said("{{ 'abcd' }}", most=3) == "abc"
-    assert said("abcd{# #}", most=3) == "abc"
-    assert said("abc {# #}   {{ 'd' }}", most=3) == "abc"
-    assert said("{{ '  ' }} {{ 'a ' }}", most=3) == "a"
-    assert said("{# #}", most=3) == ""
+    assert rendered("{{ 'a' }}{{ 'bcd' }}", most=3) == "abc"
+    assert rendered("{{ 'abcd' }}", most=3) == "abc"
+    assert rendered("abcd{# #}", most=3) == "abc"
+    assert rendered("abc {# #}   {{ 'd' }}", most=3) == "abc"
+    assert rendered("{{ '  ' }} {{ 'a ' }}", most=3) == "a"
+    assert rendered("{# #}", most=3) == ""
     assert render("abcd", {}, 3) == "abc"
 
 
 def test_rendering_ends_when_the_result_is_long_enough() -> None:
-    assert said("{% for a in range(9) %}{{ 8 // (5 - a) }}{% endfor %}", most=5) == "12248"
+    assert rendered("{% for a in range(9) %}{{ 8 // (5 - a) }}{% endfor %}", most=5) == "12248"
 
 
 def test_long_texts_of_an_alert_can_be_cut_and_shown() -> None:
     log = "x" * 5_000_000
-    assert said("{{ details.log|truncate(5, true, '') }}", log=log) == "xxxxx"
-    assert said("{{ details.log[:5] }}{{ 'y' in details.log }}", log=log) == "xxxxxfalse"
-    assert said("{{ details.log }}", log=log) == "x" * 1000
+    assert rendered("{{ details.log|truncate(5, true, '') }}", log=log) == "xxxxx"
+    assert rendered("{{ details.log[:5] }}{{ 'y' in details.log }}", log=log) == "xxxxxfalse"
+    assert rendered("{{ details.log }}", log=log) == "x" * 1000
 
 
 ITEMS = "goes through more than 100,000 items"
@@ -495,9 +495,9 @@ NUMBER = "makes a number of more than 1,024 bits"
         ("{{ (2 ** 1000) * (2 ** 1000) }}", NUMBER),
     ],
 )
-def test_a_bound_holds(text: str, reason: str) -> None:
+def test_a_bound_is_enforced(text: str, reason: str) -> None:
     details = {"blanks": " " * 500_000, "list": ("a",) * 60_000, "log": "x" * 900_000}
-    assert refused(text, **details).startswith(reason)
+    assert failure_of(text, **details).startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_a_bound_holds(text: str, reason: str) -> None:
     ],
 )
 def test_long_lists_are_within_the_bounds(text: str) -> None:
-    assert said(text, list=("",) * 100_000) == ""
+    assert rendered(text, list=("",) * 100_000) == ""
 
 
 def test_no_constant_is_evaluated_at_load() -> None:
@@ -542,12 +542,14 @@ def test_no_constant_is_evaluated_at_load() -> None:
     ],
 )
 def test_a_failure_names_its_kind(text: str, reason: str) -> None:
-    assert refused(text) == reason
+    assert failure_of(text) == reason
 
 
 def test_a_failure_names_its_line_and_no_value() -> None:
-    assert refused("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (f"line 3: {WRONG_TYPE}")
-    assert refused("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
+    assert failure_of("{{ key }}\n\n{{ details.x|abs }}\n", x="hunter2") == (
+        f"line 3: {WRONG_TYPE}"
+    )
+    assert failure_of("{{ key\n }}{{ 10 ** 999 }}") == f"line 2: {NUMBER}"
 
 
 ATTACKS = """\
@@ -575,7 +577,7 @@ ATTACKS = """\
 
 
 @pytest.mark.parametrize("attack", [line.strip() for line in ATTACKS.split("\n") if line])
-def test_nothing_leads_out_of_the_sandbox(attack: str) -> None:
+def test_the_sandbox_cannot_be_left(attack: str) -> None:
     quoted = attack.replace("'", "\\'")
     for text in (
         f"{{{{ {attack} }}}}",
@@ -587,20 +589,20 @@ def test_nothing_leads_out_of_the_sandbox(attack: str) -> None:
             assert render(text, VALUES, 1000) in ("", "[]")
 
 
-def test_a_label_chooses_no_attribute() -> None:
+def test_a_label_cannot_choose_an_attribute() -> None:
     text = "{% for a in [1] %}{{ loop[labels.name] }}{{ key[labels.name] }}{% endfor %}"
     assert fault(text) is None
     assert render(text, {"key": "k", "labels": {"name": "__class__"}}, 100) == ""
 
 
-# Around it
+# Purity and the extra
 
 
 def test_rendering_is_pure() -> None:
     text = "{% for a in details.hosts|sort %}{{ a|upper }}{{ loop.index }}{% endfor %}{{ labels }}"
     assert fault(text) is None
-    says, impure = watched(lambda: render(text, VALUES, 100))
-    assert says.startswith("A1A2B3C4")
+    result, impure = watched(lambda: render(text, VALUES, 100))
+    assert result.startswith("A1A2B3C4")
     assert impure == ()
 
 

@@ -71,7 +71,7 @@ def raw(url: str) -> dict[str, Any]:
 # through a host
 
 
-def test_an_alert_opens_is_acknowledged_and_resolved_in_every_service(fake: FakePagerDuty) -> None:
+def test_an_alert_triggers_acknowledges_and_resolves_in_every_service(fake: FakePagerDuty) -> None:
     host = host_of(fake, "checkout", "platform")
     states = []
     for status in ("firing", "acknowledged", "resolved"):
@@ -91,7 +91,7 @@ def test_an_alert_opens_is_acknowledged_and_resolved_in_every_service(fake: Fake
     assert {incident.dedup_key for incident in fake.incidents} == {"db-1/disk"}
 
 
-def test_a_storm_on_one_problem_is_one_incident(fake: FakePagerDuty) -> None:
+def test_many_alerts_of_one_problem_are_one_incident(fake: FakePagerDuty) -> None:
     host = host_of(fake, "checkout")
     for number in range(10):
         assert host.handle(Alert("k", f"Down {number}")).delivered
@@ -99,13 +99,13 @@ def test_a_storm_on_one_problem_is_one_incident(fake: FakePagerDuty) -> None:
     assert (incident.events, incident.notifications, incident.summary) == (10, 1, "Down 9")
 
 
-def test_a_service_named_twice_is_told_once(fake: FakePagerDuty) -> None:
+def test_a_service_named_twice_gets_one_event(fake: FakePagerDuty) -> None:
     host = host_of(fake, "checkout", "platform", "checkout")
     assert len(host.handle(Alert("k", "Down")).receipts) == 2
     assert len(fake.requests) == 2
 
 
-def test_one_broken_service_costs_no_other(fake: FakePagerDuty) -> None:
+def test_a_broken_service_does_not_affect_others(fake: FakePagerDuty) -> None:
     fake.stop()
     host = host_of(fake, "checkout", "platform")
     report = host.handle(Alert("k", "Down"))
@@ -154,7 +154,7 @@ def test_an_installation_has_its_services_as_destinations(sender: Sender) -> Non
     ]
 
 
-def test_a_demo_is_offered() -> None:
+def test_the_provider_offers_a_demo() -> None:
     assert PagerDuty().demo() is not None
 
 
@@ -178,9 +178,7 @@ def send(installation: Installation[InstallationSettings], **context: Any) -> An
         ("x" * 31, "not an integration key: expected 32 letters and digits, got 31"),
     ],
 )
-def test_a_key_that_cannot_be_used_sends_nothing(
-    fake: FakePagerDuty, key: str, reason: str
-) -> None:
+def test_an_unusable_key_sends_nothing(fake: FakePagerDuty, key: str, reason: str) -> None:
     installation = connect(fake.url, checkout=key)
     outcome = send(installation)
     assert outcome.kind is MISCONFIGURED
@@ -193,11 +191,11 @@ def test_a_key_that_cannot_be_used_sends_nothing(
     assert fault.reason.rpartition(": ")[2] in outcome.reason
 
 
-def test_keys_that_can_be_used_are_no_fault(sender: Sender) -> None:
+def test_usable_keys_pass_the_check(sender: Sender) -> None:
     assert PagerDuty().check(sender.installation) == []
 
 
-def test_a_service_that_is_gone_sends_nothing(sender: Sender) -> None:
+def test_a_removed_service_sends_nothing(sender: Sender) -> None:
     (delivery,) = sender.plan(Alert("k", "Down"))
     smaller = connect(sender.fake.url, platform=KEYS["platform"])
     outcome = sender.action.send(delivery, smaller, SendContext())
@@ -207,7 +205,7 @@ def test_a_service_that_is_gone_sends_nothing(sender: Sender) -> None:
     assert sender.action.limits(delivery, smaller) == ()
 
 
-def test_a_rotated_key_file_just_works(fake: FakePagerDuty, tmp_path: Path) -> None:
+def test_a_replaced_key_file_is_read_again(fake: FakePagerDuty, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(KEYS["checkout"] + "\n")
     installation = connect(fake.url, checkout=f"file:{path}")
@@ -217,7 +215,7 @@ def test_a_rotated_key_file_just_works(fake: FakePagerDuty, tmp_path: Path) -> N
     assert [incident.service for incident in fake.incidents] == ["checkout", "platform"]
 
 
-def test_a_rotated_key_never_follows_up_what_another_opened(
+def test_a_new_key_never_follows_up_an_incident_of_the_old_one(
     fake: FakePagerDuty, tmp_path: Path
 ) -> None:
     path = tmp_path / "key"
@@ -238,10 +236,10 @@ def test_a_rotated_key_never_follows_up_what_another_opened(
     assert send(installation, handle=handle).handle == handle
 
 
-def test_follow_ups_go_where_the_incident_was_opened(
+def test_follow_ups_use_the_address_that_opened_the_incident(
     fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever region or base URL the installation names by now."""
+    """Holds for any region or base URL that the installation has now."""
     monkeypatch.setitem(BASE_URLS, "us", fake.url)
     handle = send(connect(fake.url)).handle
     with FakePagerDuty(services=KEYS) as elsewhere:
@@ -256,7 +254,7 @@ def test_follow_ups_go_where_the_incident_was_opened(
         assert preview.target == f"POST {fake.url}/v2/enqueue"
 
 
-def test_no_key_goes_to_an_address_that_a_stored_incident_names(fake: FakePagerDuty) -> None:
+def test_no_key_is_sent_to_a_manipulated_address(fake: FakePagerDuty) -> None:
     handle = send(connect(fake.url)).handle
     assert handle
     with FakePagerDuty(services=KEYS) as stranger:
@@ -269,7 +267,7 @@ def test_no_key_goes_to_an_address_that_a_stored_incident_names(fake: FakePagerD
 
 
 @pytest.mark.parametrize("base", ["{}/", "{}//", "{}"])
-def test_a_slash_at_the_end_of_a_base_url_is_nothing(fake: FakePagerDuty, base: str) -> None:
+def test_a_trailing_slash_of_a_base_url_is_ignored(fake: FakePagerDuty, base: str) -> None:
     installation = connect(base.format(fake.url))
     assert installation.settings.events_url == fake.url
     assert send(installation).delivered
@@ -292,13 +290,13 @@ def test_each_region_has_its_address(region: str, url: str) -> None:
 # limits, previews, checks
 
 
-def test_each_key_has_its_limit(sender: Sender) -> None:
+def test_each_key_has_its_own_rate_limit(sender: Sender) -> None:
     first, second = sender.plan(Alert("k", "Down"), "checkout", "platform")
     limits = [sender.action.limits(each, sender.installation) for each in (first, second)]
     assert limits == [(Limit(f"pagerduty:{fingerprint(key)}", 120, 60.0),) for key in KEYS.values()]
 
 
-def test_a_limit_needs_the_key(fake: FakePagerDuty) -> None:
+def test_a_rate_limit_needs_a_readable_key(fake: FakePagerDuty) -> None:
     installation = connect(fake.url, checkout="env:PD_NOT_SET")
     (delivery,) = Trigger().plan(
         Alert("k", "Down"), TriggerSettings(services=("checkout",)), installation
@@ -315,7 +313,7 @@ def test_a_limit_needs_the_key(fake: FakePagerDuty) -> None:
 def test_a_preview_is_the_body_with_the_key_masked(
     fake: FakePagerDuty, key: str, shown: str, status: str
 ) -> None:
-    """And needs no secret."""
+    """A preview reads no secret."""
     installation = connect(fake.url, checkout=key)
     alert = Alert("k", "Down", status=status, details={"used": 0.98})
     (delivery,) = Trigger().plan(alert, TriggerSettings(services=("checkout",)), installation)
@@ -327,14 +325,14 @@ def test_a_preview_is_the_body_with_the_key_masked(
     assert list(json.loads(json.dumps(preview.body))) == list(sent)
 
 
-def test_a_preview_of_a_service_that_is_gone_is_masked_too(sender: Sender) -> None:
+def test_a_preview_for_a_removed_service_is_masked(sender: Sender) -> None:
     (delivery,) = sender.plan(Alert("k", "Down"))
     smaller = connect(sender.fake.url, platform=KEYS["platform"])
     body: Any = sender.action.preview(delivery, smaller, SendContext()).body
     assert body["routing_key"] == "********"
 
 
-def test_services_that_the_account_has_not_are_refused() -> None:
+def test_unknown_services_are_rejected() -> None:
     plugins = load(["pagerduty"])
     installation = plugins.installation("pagerduty", "acme", raw("https://x.example"))
     with pytest.raises(SettingsError) as caught:
@@ -376,7 +374,7 @@ def test_planning_reads_no_secret_and_opens_no_socket(
     assert preview.body
 
 
-def test_a_plan_says_where_whose_and_why(sender: Sender) -> None:
+def test_a_plan_has_reference_alert_and_rule(sender: Sender) -> None:
     alert = Alert("k", "Down", scope="acme", severity="warning")
     first, second = sender.plan(alert, "checkout", "platform")
     assert first.ref == IncidentRef("pagerduty.trigger", "acme", "checkout", "acme/k")
@@ -417,9 +415,7 @@ def nested(depth: int) -> object:
     ids=["none", "some", "large", "deep", "deepest", "many"],
 )
 @pytest.mark.parametrize("status", ["firing", "acknowledged", "resolved"])
-def test_a_delivery_comes_back_from_json_as_it_was(
-    sender: Sender, status: str, details: dict[str, object]
-) -> None:
+def test_a_delivery_survives_json(sender: Sender, status: str, details: dict[str, object]) -> None:
     (delivery,) = sender.plan(Alert("k", "Down", status=status, details=details))
     stored = json.dumps(to_json(delivery), allow_nan=False)
     assert from_json(Delivery, json.loads(stored)) == delivery
@@ -511,7 +507,7 @@ def faults_of(**changes: Any) -> list[str]:
         "http://[::1]:8080",
     ],
 )
-def test_base_urls_that_may_be(url: str) -> None:
+def test_valid_base_urls_are_accepted(url: str) -> None:
     assert faults_of(base_url=url) == []
 
 
@@ -541,7 +537,7 @@ def test_base_urls_that_may_be(url: str) -> None:
         ("https://events.example/?", "has a query or fragment"),
     ],
 )
-def test_base_urls_that_may_not_be(url: str, reason: str) -> None:
+def test_invalid_base_urls_are_rejected(url: str, reason: str) -> None:
     (fault,) = faults_of(base_url=url)
     assert fault.startswith("base_url: ")
     assert reason in fault
@@ -559,7 +555,7 @@ def test_base_urls_that_may_not_be(url: str, reason: str) -> None:
         "http://127.0.0.1:hidden@events.example",
     ],
 )
-def test_a_user_name_or_password_is_refused_without_being_shown(url: str) -> None:
+def test_credentials_in_a_url_are_rejected_and_not_shown(url: str) -> None:
     (fault,) = faults_of(base_url=url)
     assert fault == "base_url: contains a user name or password (an @); the Events API takes none"
 
@@ -587,7 +583,7 @@ def test_a_user_name_or_password_is_refused_without_being_shown(url: str) -> Non
         ),
     ],
 )
-def test_faults_are_told_all_at_once(changes: dict[str, Any], faults: list[str]) -> None:
+def test_all_faults_are_reported_at_once(changes: dict[str, Any], faults: list[str]) -> None:
     assert faults_of(**changes) == faults
 
 
@@ -607,7 +603,7 @@ def test_faults_are_told_all_at_once(changes: dict[str, Any], faults: list[str])
         ),
     ],
 )
-def test_faults_of_an_action_are_told(given: dict[str, Any], fault: str) -> None:
+def test_faults_of_an_action_are_reported(given: dict[str, Any], fault: str) -> None:
     with pytest.raises(SettingsError) as caught:
         structure(TriggerSettings, given)
     assert [str(each) for each in caught.value.faults] == [fault]
@@ -634,7 +630,7 @@ def test_faults_of_an_action_are_told(given: dict[str, Any], fault: str) -> None
         ),
     ],
 )
-def test_the_json_schema_is_valid_and_says_the_same(
+def test_the_json_schema_agrees_with_the_checks(
     kind: type, good: object, bad: list[object]
 ) -> None:
     schema = json_schema(kind)

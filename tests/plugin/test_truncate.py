@@ -1,4 +1,4 @@
-"""Whatever an alert holds, it goes out, and within every limit of PagerDuty's."""
+"""Any alert is sent, within all limits of PagerDuty."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def details_of(message: Mapping[str, Any]) -> dict[str, Any]:
     return details
 
 
-def test_what_fits_is_not_touched(sender: Sender) -> None:
-    """Up to the last byte that is not kept for key and marks."""
+def test_an_event_that_fits_is_unchanged(sender: Sender) -> None:
+    """Holds up to the limit minus the bytes reserved for key and delivery report."""
     room = LARGEST - 512 - len('{"event_action":"trigger","dedup_key":"k"}')
     around = (
         '{"payload":{"summary":"Down","source":"s","severity":"info","custom_details":{"log":""}}}'
@@ -66,7 +66,7 @@ def test_what_fits_is_not_touched(sender: Sender) -> None:
     assert list(repairs) == ["details.log"]
 
 
-def test_first_the_largest_texts_are_cut_to_one_length(sender: Sender) -> None:
+def test_the_largest_texts_are_cut_to_one_length(sender: Sender) -> None:
     details = {
         "log": "x" * 500_000,
         "deep": [{"trace": "ü" * 300_000}, 0.5, None],
@@ -92,7 +92,7 @@ def test_first_the_largest_texts_are_cut_to_one_length(sender: Sender) -> None:
     assert len(sender.body) > LARGEST - 1000
 
 
-def test_many_cuts_are_counted_and_the_largest_told(sender: Sender) -> None:
+def test_many_cuts_are_counted_and_the_largest_listed(sender: Sender) -> None:
     details = {f"line {n}": "x" * (20_000 + n) for n in range(50)}
     message, repairs = sent(sender, details=details)
     mark = details_of(message)["_truncated"]
@@ -102,7 +102,7 @@ def test_many_cuts_are_counted_and_the_largest_told(sender: Sender) -> None:
     assert len(repairs) == 21
 
 
-def test_escapes_are_counted_as_they_go_over_the_wire(sender: Sender) -> None:
+def test_escapes_are_counted_as_sent(sender: Sender) -> None:
     message, _ = sent(sender, details={"log": "\x01" * 600_000, "emoji": "🔥" * 600_000})
     cut = details_of(message)
     assert set(cut["log"]) == {"\x01", "…"}
@@ -110,7 +110,7 @@ def test_escapes_are_counted_as_they_go_over_the_wire(sender: Sender) -> None:
     assert len(sender.body) > LARGEST - 1000
 
 
-def test_then_the_largest_members_become_notes(sender: Sender) -> None:
+def test_the_largest_members_become_notes(sender: Sender) -> None:
     details = {
         "numbers": list(range(100_000)),
         "few": list(range(10)),
@@ -126,7 +126,7 @@ def test_then_the_largest_members_become_notes(sender: Sender) -> None:
     assert repairs["details.numbers"] == "588,891 bytes; cut to fit PagerDuty's limit"
 
 
-def test_many_members_that_became_notes_are_counted(sender: Sender) -> None:
+def test_many_notes_are_counted(sender: Sender) -> None:
     details = {f"m{n}": [n] * 1000 for n in range(500)}
     message, repairs = sent(sender, details=details)
     cut = details_of(message)
@@ -135,7 +135,7 @@ def test_many_members_that_became_notes_are_counted(sender: Sender) -> None:
     assert repairs["details"] == f"{len(notes) - 20} others; cut to fit PagerDuty's limit"
 
 
-def test_small_pieces_without_end_are_dropped(sender: Sender) -> None:
+def test_countless_small_details_are_dropped(sender: Sender) -> None:
     message, repairs = sent(sender, details={f"name {n}": n for n in range(60_000)})
     (mark,) = details_of(message).items()
     assert mark[0] == "_truncated"
@@ -143,19 +143,19 @@ def test_small_pieces_without_end_are_dropped(sender: Sender) -> None:
     assert repairs["details"].endswith("bytes in small pieces; dropped")
 
 
-def test_names_as_long_as_texts_are_dropped_too(sender: Sender) -> None:
+def test_long_names_of_details_are_dropped(sender: Sender) -> None:
     name = "n" * 600_000
     message, repairs = sent(sender, details={name: {name: "x" * 1000}})
     assert list(details_of(message)) == ["_truncated"]
     assert all(len(field) <= 210 for field in repairs)
 
 
-def test_a_members_own_mark_does_not_disturb(sender: Sender) -> None:
+def test_a_detail_named_like_the_mark_is_kept(sender: Sender) -> None:
     message, _ = sent(sender, details={"_truncated": "mine", "numbers": list(range(100_000))})
     assert details_of(message)["details._truncated"] == "mine"
 
 
-def test_links_and_details_stay_where_only_the_rest_is_too_large(sender: Sender) -> None:
+def test_links_and_details_stay_if_only_other_fields_are_too_large(sender: Sender) -> None:
     message, repairs = sent(
         sender,
         details={"a": 1},
@@ -178,7 +178,7 @@ def test_links_and_details_stay_where_only_the_rest_is_too_large(sender: Sender)
     assert repairs["url"] == "3,020 bytes; dropped"
 
 
-def test_images_go_before_links_and_the_largest_first(sender: Sender) -> None:
+def test_images_are_dropped_before_links(sender: Sender) -> None:
     images = [
         {"src": f"https://x.example/{n}", "alt": "x" + "\x01" * n} for n in (50_000, 5, 50_001)
     ]
@@ -191,7 +191,7 @@ def test_images_go_before_links_and_the_largest_first(sender: Sender) -> None:
     assert repairs["images"] == "the 1 largest of 3 dropped to fit PagerDuty's limit"
 
 
-def test_links_without_end_are_dropped_until_the_event_fits(sender: Sender) -> None:
+def test_links_are_dropped_until_the_event_fits(sender: Sender) -> None:
     links = [{"href": f"https://x.example/{n}/" + "x" * 6000} for n in range(100)]
     message, repairs = sent(
         sender, links=links, images=[{"src": "https://i.example", "alt": "x" + "\x01" * 65_535}]
@@ -201,7 +201,7 @@ def test_links_without_end_are_dropped_until_the_event_fits(sender: Sender) -> N
     assert repairs["links"].startswith("the 1")
 
 
-def test_the_worst_of_everything_still_goes_out(sender: Sender) -> None:
+def test_the_worst_event_is_still_sent(sender: Sender) -> None:
     worst = "\x01" * 600_000
     message, _ = sent(
         sender,
@@ -215,7 +215,7 @@ def test_the_worst_of_everything_still_goes_out(sender: Sender) -> None:
     assert message["payload"]["summary"] == "\x01" * 1023 + "…"
 
 
-def test_fitting_twice_cuts_nothing_more() -> None:
+def test_truncation_is_idempotent() -> None:
     message = {
         "payload": {"summary": "Down", "custom_details": {"log": "x" * 50_000, "n": [1] * 30_000}}
     }
@@ -230,7 +230,7 @@ def test_an_event_without_details_gets_none() -> None:
     assert "custom_details" not in fitted["payload"]
 
 
-def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
+def test_the_mark_always_has_room() -> None:
     message: dict[str, Any] = {"payload": {"summary": "Down", "source": "s" * 40_000}}
     for spare in range(0, 200, 4):
         limit = size(message) + spare
@@ -242,7 +242,7 @@ def test_the_mark_has_room_where_all_else_takes_the_rest() -> None:
 
 
 def test_the_mark_itself_is_never_cut(sender: Sender) -> None:
-    """Though it may be larger than members that are."""
+    """Holds even if it is larger than members that are cut."""
     texts = {f"{n} " + "n" * 180: "x" * 500 for n in range(20)}
     message, _ = sent(sender, details={**texts, **{f"m{n}": [n] * 700 for n in range(400)}})
     assert len(details_of(message)["_truncated"]) == 20
@@ -256,7 +256,7 @@ def nested(depth: int) -> object:
 
 
 def test_twenty_megabytes_are_cut_with_little_work(sender: Sender, encoded: Encoded) -> None:
-    """Counted in bytes encoded, for time says nothing here: a few times the input, no more."""
+    """Measured in encoded bytes: a few times the input at most."""
     for details in (
         {"log": "x" * 20_000_000},
         {"log": "ü" * 10_000_000},
@@ -275,7 +275,7 @@ def shared() -> Iterator[Sender]:
         yield Sender(fake, Trigger(Client({})), connect(fake.url))
 
 
-# texts that are short to draw and long on the wire
+# texts that are long when encoded
 texts = st.builds(
     lambda text, times: text * times,
     st.text(min_size=1, max_size=8),
@@ -330,7 +330,7 @@ alerts = st.fixed_dictionaries(
 
 
 def size_of(value: object) -> int:
-    """Return roughly how much work a drawn value is."""
+    """Return roughly the size of a generated value."""
     if isinstance(value, Mapping):
         return sum(size_of(name) + size_of(item) for name, item in value.items())
     if isinstance(value, list):
@@ -347,7 +347,9 @@ def size_of(value: object) -> int:
     ],
 )
 @given(alerts.filter(lambda fields: size_of(fields) < 1_500_000))
-def test_any_alert_is_taken_and_keeps_what_matters(shared: Sender, fields: dict[str, Any]) -> None:
+def test_any_alert_is_accepted_and_keeps_its_essentials(
+    shared: Sender, fields: dict[str, Any]
+) -> None:
     alert = Alert(**fields)
     (delivery,) = shared.plan(alert)
     assert shared.plan(alert) == [delivery]
@@ -400,7 +402,7 @@ rules = st.fixed_dictionaries(
 
 
 def loadable(rule: dict[str, Any]) -> bool:
-    """Check whether a rule may be loaded: what hypothesis writes may look like a template."""
+    """Check whether a generated rule is valid: its texts may look like templates."""
     try:
         structure(TriggerSettings, {"services": ["checkout"], **rule})
     except SettingsError:
@@ -417,7 +419,7 @@ def loadable(rule: dict[str, Any]) -> bool:
     ],
 )
 @given(alerts.filter(lambda fields: size_of(fields) < 1_000_000), rules.filter(loadable))
-def test_any_rule_says_of_any_alert_what_is_taken_and_keeps_what_matters(
+def test_any_rule_sends_an_accepted_event(
     shared: Sender, fields: dict[str, Any], rule: dict[str, Any]
 ) -> None:
     alert = Alert(**fields)

@@ -1,4 +1,4 @@
-"""Fitting an event takes work linear in its size, counted in lines run and in bytes encoded."""
+"""The work of truncation is linear in the size of the event."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SHAPES: dict[str, Shape] = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_fitting_runs_lines_in_proportion_to_the_event(shape: Shape) -> None:
+def test_truncation_takes_linear_time(shape: Shape) -> None:
     made = {size: shape(size) for size in (300, 600)}
     assert is_linear(lambda size: truncate_event(made[size], LIMIT), 300)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_fitting_encodes_bytes_in_proportion_to_the_event(shape: Shape, encoded: Encoded) -> None:
+def test_truncation_encodes_linearly(shape: Shape, encoded: Encoded) -> None:
     def bytes_for(size: int) -> int:
         message = shape(size)
         encoded.characters = 0

@@ -62,7 +62,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 class Listener:
-    """A server that treats each connection as a function says, one after the other."""
+    """A server that handles each connection with a function, one after the other."""
 
     def __init__(
         self, *treatments: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None

@@ -1,4 +1,4 @@
-"""Plugins that override PagerDuty's events: decisions reach the wire, failures do not."""
+"""Plugins that override PagerDuty's events, and plugins that fail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fake() -> Iterator[FakePagerDuty]:
 def host_of(
     fake: FakePagerDuty, *enabled: str, own: dict[str, object] | None = None, **settings: Any
 ) -> Host:
-    """Return a host that pages checkout, with installed plugins and plugins of its own."""
+    """Return a host that pages checkout, with installed and additional plugins."""
     plugins = load(["pagerduty", *enabled], own=own or {})
     services = [{"name": name, "integration_key": key} for name, key in KEYS.items()]
     acme = plugins.installation(
@@ -71,7 +71,7 @@ def bodies(fake: FakePagerDuty) -> list[Any]:
 
 
 def body_of(fake: FakePagerDuty, alert: Alert, **own: object) -> tuple[Any, Delivery]:
-    """Send an alert through plugins of the program; return the event on the wire."""
+    """Send an alert through plugins, and return the event as sent."""
     delivery = sent(host_of(fake, own=own), alert)
     return bodies(fake)[-1], delivery
 
@@ -79,7 +79,7 @@ def body_of(fake: FakePagerDuty, alert: Alert, **own: object) -> tuple[Any, Deli
 class TestNightWatch:
     """An extension in a distribution of its own, with all four hooks."""
 
-    def test_all_it_decides_reaches_the_wire(self, fake: FakePagerDuty) -> None:
+    def test_all_overrides_reach_the_wire(self, fake: FakePagerDuty) -> None:
         labels = {"tier": "gold", "owner": "platform", "cluster": "eu-1", "runbook": "disk"}
         alert = Alert("db-1/disk", "Full", severity="warning", source="db-1", labels=labels)
 
@@ -127,8 +127,8 @@ class TestNightWatch:
             ),
         )
 
-    def test_it_suppresses_no_follow_up(self, fake: FakePagerDuty) -> None:
-        """Of an incident that an earlier process may have opened."""
+    def test_a_suppression_applies_to_no_follow_up(self, fake: FakePagerDuty) -> None:
+        """The incident may have been opened by an earlier process."""
         labels = {"quiet": "yes", "owner": "platform", "cluster": "eu-1"}
         alert = Alert("db-1/disk", severity="warning", labels=labels, status="resolved")
 
@@ -140,7 +140,7 @@ class TestNightWatch:
         )
 
     @pytest.mark.parametrize("status", ["acknowledged", "resolved"])
-    def test_a_host_without_memory_finds_the_incident_again(
+    def test_a_host_without_a_store_finds_the_incident(
         self, fake: FakePagerDuty, status: str
     ) -> None:
         labels = {"tier": "gold", "owner": "platform", "cluster": "eu-1"}
@@ -156,7 +156,7 @@ class TestNightWatch:
         }
         assert [incident.state for incident in fake.incidents] == [status]
 
-    def test_a_host_with_memory_follows_up_whatever_it_says_by_now(
+    def test_a_durable_host_ignores_later_overrides_for_follow_ups(
         self, fake: FakePagerDuty
     ) -> None:
         """The rules still send a resolve to the new destination, without effect."""
@@ -182,7 +182,7 @@ def workspace(tmp_path: Any) -> Iterator[Workspace]:
 
 
 class TestAlerthost:
-    def test_plugins_lists_what_it_extends(self, workspace: Workspace) -> None:
+    def test_plugins_lists_the_extended_hooks(self, workspace: Workspace) -> None:
         run = workspace.alerthost("plugins")
 
         (row,) = [row for row in run.stdout.splitlines() if row.startswith("night-watch")]
@@ -194,7 +194,7 @@ class TestAlerthost:
             "pagerduty_dedup_key, pagerduty_enrich, pagerduty_services, pagerduty_severity",
         ]
 
-    def test_explain_says_which_plugin_set_what(self, workspace: Workspace) -> None:
+    def test_explain_names_the_plugin_of_each_override(self, workspace: Workspace) -> None:
         labels = {"team": "data", "owner": "platform", "tier": "gold"}
 
         run = workspace.alerthost("explain", given=line(severity="error", labels=labels))
@@ -220,7 +220,7 @@ class TestAlerthost:
         assert ran.returncode == 0
         assert workspace.bodies() == []
 
-    def test_a_saboteur_costs_no_page_and_tells_no_secret(self, workspace: Workspace) -> None:
+    def test_a_hostile_plugin_costs_no_page_and_leaks_nothing(self, workspace: Workspace) -> None:
         workspace.configure(('["pagerduty"]', '["pagerduty", "saboteur"]'))
         given = line(labels={"team": "data", "sabotage": "fail SystemExit"})
 
@@ -238,7 +238,7 @@ class TestSaboteur:
 
     @pytest.mark.parametrize("status", ["firing", "resolved"])
     @pytest.mark.parametrize("way", sorted(saboteur.WAYS.keys() - {"text", "Text", "hang"}))
-    def test_the_event_goes_out_without_it(
+    def test_the_event_is_sent_without_a_failed_plugin(
         self,
         fake: FakePagerDuty,
         caplog: pytest.LogCaptureFixture,
@@ -294,7 +294,7 @@ class TestSaboteur:
         )
 
     @pytest.mark.parametrize("way", ["text", "Text"])
-    def test_a_text_is_what_it_holds_whatever_its_methods_do(
+    def test_overridden_methods_of_a_text_are_not_called(
         self, fake: FakePagerDuty, way: str
     ) -> None:
         sent(host_of(fake, "saboteur"), Alert("k", labels={"sabotage": way}))
@@ -303,12 +303,12 @@ class TestSaboteur:
         assert body["dedup_key"] == saboteur.SECRET
         assert body["payload"]["severity"] == "error"
 
-    def test_a_text_that_may_be_a_key_is_not_repeated(self, fake: FakePagerDuty) -> None:
+    def test_a_text_like_a_key_is_not_repeated(self, fake: FakePagerDuty) -> None:
         delivery = sent(host_of(fake, "saboteur"), Alert("k", labels={"sabotage": "list of texts"}))
 
         assert delivery.notes[0] == ("plugin saboteur chose unknown services: a text like a key")
 
-    def test_one_that_hangs_is_left_behind_and_the_others_are_heard(
+    def test_a_hanging_plugin_does_not_block_the_others(
         self, fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host = host_of(fake, "night-watch", "saboteur")
@@ -333,7 +333,7 @@ class TestSaboteur:
         ]
         assert [body["payload"]["severity"] for body in bodies(fake)] == ["critical"] * 2
 
-    def test_it_harms_no_other(self, fake: FakePagerDuty) -> None:
+    def test_a_failed_plugin_does_not_affect_others(self, fake: FakePagerDuty) -> None:
         alert = Alert("k", labels={"sabotage": "fail UtterError", "owner": "platform"})
 
         delivery = sent(host_of(fake, "night-watch", "saboteur"), alert)
@@ -342,8 +342,8 @@ class TestSaboteur:
         assert "services platform was set by plugin night-watch" in delivery.notes
 
 
-class TestWhatExtensionsAreGiven:
-    def test_names_and_values_but_no_settings_and_no_key(self, fake: FakePagerDuty) -> None:
+class TestHookArguments:
+    def test_hooks_get_names_and_values_only(self, fake: FakePagerDuty) -> None:
         given: dict[str, dict[str, Any]] = {}
 
         def asked(hook: str, *names: str) -> Answering:
@@ -388,7 +388,7 @@ class TestWhatExtensionsAreGiven:
 
         assert body["payload"]["custom_details"] == {"warning": ["platform"]}
 
-    def test_no_thread_is_started_where_nothing_extends(
+    def test_without_plugins_no_thread_is_started(
         self, fake: FakePagerDuty, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host = host_of(fake)
@@ -399,7 +399,7 @@ class TestWhatExtensionsAreGiven:
 
         assert (started, delivery.notes) == ([], ())
 
-    def test_a_follow_up_of_a_known_incident_calls_no_plugin(self, fake: FakePagerDuty) -> None:
+    def test_a_follow_up_of_a_stored_incident_calls_no_plugin(self, fake: FakePagerDuty) -> None:
         asked: list[str] = []
         host = host_of(fake, own={"spy": plugin(services=lambda alert: asked.append(alert.status))})
         sent(host, Alert("k"))
@@ -413,8 +413,8 @@ class TestWhatExtensionsAreGiven:
         assert asked == []
 
 
-class TestWhichAnswerHolds:
-    def test_the_first_severity_in_pluggy_s_order(self, fake: FakePagerDuty) -> None:
+class TestPrecedence:
+    def test_the_first_severity_is_used(self, fake: FakePagerDuty) -> None:
         body, delivery = body_of(
             fake,
             Alert("k"),
@@ -459,7 +459,7 @@ class TestWhichAnswerHolds:
 
         assert delivery.notes == ("severity info was set by plugin a",)
 
-    def test_the_first_key_after_the_prefix_and_shortened(self, fake: FakePagerDuty) -> None:
+    def test_the_first_dedup_key_is_prefixed_and_shortened(self, fake: FakePagerDuty) -> None:
         own = {"a": plugin(dedup_key=lambda: " "), "b": plugin(dedup_key=lambda: "é" * 300)}
 
         delivery = sent(host_of(fake, own=own, dedup_prefix="eu"), Alert("k"))
@@ -481,7 +481,7 @@ class TestWhichAnswerHolds:
     @pytest.mark.parametrize(
         "answer", ["platform", ["platform"], ("platform", "platform"), ["platform", "", "lost"]]
     )
-    def test_the_services_it_knows(self, fake: FakePagerDuty, answer: Any) -> None:
+    def test_hooks_get_the_known_services(self, fake: FakePagerDuty, answer: Any) -> None:
         body, delivery = body_of(fake, Alert("k"), a=plugin(services=lambda: answer))
 
         assert body["routing_key"] == KEYS["platform"]
@@ -491,7 +491,7 @@ class TestWhichAnswerHolds:
         )
 
     @pytest.mark.parametrize("answer", [[], (), "", [" "], Suppress(" "), Suppress(None)])
-    def test_nothing_stops_no_page(self, fake: FakePagerDuty, answer: Any) -> None:
+    def test_an_empty_answer_stops_no_page(self, fake: FakePagerDuty, answer: Any) -> None:
         body, delivery = body_of(fake, Alert("k"), a=plugin(services=lambda: answer))
 
         assert body["routing_key"] == KEYS["checkout"]
@@ -501,7 +501,7 @@ class TestWhichAnswerHolds:
             else ()
         )
 
-    def test_unknown_names_stop_no_page_and_only_some_are_listed(self, fake: FakePagerDuty) -> None:
+    def test_unknown_services_stop_no_page(self, fake: FakePagerDuty) -> None:
         names = [f"lost-{number}" for number in range(7)]
 
         body, delivery = body_of(fake, Alert("k"), a=plugin(services=lambda: names))
@@ -512,7 +512,7 @@ class TestWhichAnswerHolds:
             "'lost-0', 'lost-1', 'lost-2', 'lost-3', 'lost-4' and 2 others",
         )
 
-    def test_several_services_each_get_all_of_it(self, fake: FakePagerDuty) -> None:
+    def test_all_overrides_apply_to_each_service(self, fake: FakePagerDuty) -> None:
         own = {
             "a": plugin(
                 services=lambda services: services, enrich=lambda: Enrich(details={"more": 1})
@@ -525,7 +525,7 @@ class TestWhichAnswerHolds:
         assert {body["routing_key"] for body in bodies(fake)} == set(KEYS.values())
         assert [body["payload"]["custom_details"] for body in bodies(fake)] == [{"more": 1}] * 2
 
-    def test_a_suppression_stops_it_whoever_is_asked_first(self, fake: FakePagerDuty) -> None:
+    def test_any_plugin_can_suppress(self, fake: FakePagerDuty) -> None:
         own = {
             "a": plugin(services=lambda: ["platform"]),
             "b": plugin(services=lambda: Suppress("maintenance")),
@@ -539,7 +539,7 @@ class TestWhichAnswerHolds:
         assert (report.receipts, fake.requests) == ((), ())
 
     def test_a_suppression_reports_the_faults_of_other_plugins(self, fake: FakePagerDuty) -> None:
-        """Plugins called before it and after it."""
+        """Covers plugins called before it and after it."""
 
         def broken() -> None:
             raise RuntimeError("a secret message")
@@ -576,7 +576,7 @@ class TestWhichAnswerHolds:
         assert suppression.reason.startswith("all its services were removed from account acme")
         assert suppression.notes == ("plugin a chose unknown services: 'unknown'",)
 
-    def test_a_rule_without_services_is_rescued(self, fake: FakePagerDuty) -> None:
+    def test_a_plugin_can_choose_services_for_a_rule_without_any(self, fake: FakePagerDuty) -> None:
         """The rule's only service was removed; an extension names another one."""
         own = {"a": plugin(services=lambda chosen: None if chosen else ["platform"])}
         host = host_of(fake, own=own)
@@ -590,10 +590,8 @@ class TestWhichAnswerHolds:
         assert delivery.ref.destination == "platform"
 
 
-class TestWhatIsAdded:
-    def test_all_of_it_in_order_and_never_in_the_place_of_the_alert_s(
-        self, fake: FakePagerDuty
-    ) -> None:
+class TestAdditions:
+    def test_additions_are_appended_in_order(self, fake: FakePagerDuty) -> None:
         alert = Alert(
             "k",
             source="s",
@@ -647,7 +645,7 @@ class TestWhatIsAdded:
             "1 detail came from plugin c",
         )
 
-    def test_every_repair_is_reported_with_the_plugin_s_name(self, fake: FakePagerDuty) -> None:
+    def test_each_repair_names_its_plugin(self, fake: FakePagerDuty) -> None:
         def enrich() -> Enrich:
             return Enrich(
                 details={"load": float("nan"), 7: b"bytes"},  # type: ignore[dict-item]
@@ -671,9 +669,7 @@ class TestWhatIsAdded:
         ]
         assert all(repair.reason.endswith(" (from plugin a)") for repair in repairs)
 
-    def test_additions_without_room_are_dropped_and_the_alert_stays(
-        self, fake: FakePagerDuty
-    ) -> None:
+    def test_additions_without_room_are_dropped(self, fake: FakePagerDuty) -> None:
         own = {f"text {number}": "x" * 51_000 for number in range(9)}
         alert = Alert("k", source="s", severity="error", details=own)
         large = Enrich(
@@ -692,7 +688,7 @@ class TestWhatIsAdded:
         ]
         assert delivery.notes == ("2 details, 1 link came from plugin a",)
 
-    def test_its_unusable_addresses_go_to_the_details(self, fake: FakePagerDuty) -> None:
+    def test_unusable_addresses_of_a_plugin_go_to_the_details(self, fake: FakePagerDuty) -> None:
         odd = Enrich(links=["/runbook", "https://a.example.com"], details={"links": 1})
 
         body, delivery = body_of(
@@ -705,7 +701,7 @@ class TestWhatIsAdded:
         wrong = "is not an absolute http(s) URL with a host; moved to the details (from plugin a)"
         assert reasons == [f"'/runbook' {wrong}"]
 
-    def test_a_plugin_whose_additions_do_not_fit_is_not_a_source(self, fake: FakePagerDuty) -> None:
+    def test_a_plugin_without_added_content_is_not_named(self, fake: FakePagerDuty) -> None:
         large = Enrich(details={"large": "y" * 600_000})
 
         body, delivery = body_of(fake, Alert("k"), a=plugin(enrich=lambda: large))

@@ -103,9 +103,7 @@ def sent(fake: FakePagerDuty) -> list[str]:
     return [json.loads(request.body)["event_action"] for request in fake.requests]
 
 
-def test_one_rule_tells_all_three_each_in_its_own_way(
-    host: Host, fake: FakePagerDuty, receiver: Any
-) -> None:
+def test_one_rule_notifies_three_providers(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
     reports = [host.handle(alert) for alert in STORY]
 
     assert all(report.delivered for report in reports)
@@ -119,7 +117,7 @@ def test_one_rule_tells_all_three_each_in_its_own_way(
     ]
 
 
-def test_the_alert_is_posted(host: Host, receiver: Any) -> None:
+def test_the_webhook_posts_the_alert(host: Host, receiver: Any) -> None:
     alert = Alert("db-1/disk", "Disk full", details={"used": 0.98}, labels={"team": "data"})
 
     host.handle(alert)
@@ -138,7 +136,9 @@ def test_a_problem_that_comes_back_is_a_new_ticket(host: Host) -> None:
     ]
 
 
-def test_a_resolve_without_an_incident(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
+def test_a_resolve_without_an_incident_sends_nothing(
+    host: Host, fake: FakePagerDuty, receiver: Any
+) -> None:
     """A pager discards it, a webhook gets it, and no ticket can be closed without its id."""
     report = host.handle(STORY[-1])
 
@@ -148,7 +148,7 @@ def test_a_resolve_without_an_incident(host: Host, fake: FakePagerDuty, receiver
     assert tickets_of(host) == []
 
 
-def test_a_ticket_without_its_id_is_out_of_reach(host: Host) -> None:
+def test_a_ticket_without_its_id_cannot_be_followed_up(host: Host) -> None:
     host.handle(STORY[0])
     (closing,) = [
         delivery
@@ -196,7 +196,7 @@ def test_a_ticket_that_was_closed_by_hand_is_rejected(host: Host) -> None:
         (0, OutcomeKind.UNCERTAIN),
     ],
 )
-def test_a_webhook_s_answer_is_an_outcome(
+def test_the_status_of_a_webhook_becomes_an_outcome(
     host: Host, receiver: Any, status: int, kind: OutcomeKind
 ) -> None:
     receiver.answers.append(status)
@@ -222,7 +222,7 @@ def test_a_webhook_s_answer_is_an_outcome(
         ("", OutcomeKind.MISCONFIGURED),
     ],
 )
-def test_a_webhook_s_url_may_be_anything(
+def test_a_webhook_accepts_any_url(
     host: Host, receiver: Any, monkeypatch: pytest.MonkeyPatch, url: str, kind: OutcomeKind
 ) -> None:
     with socket.socket() as closed:
@@ -238,7 +238,9 @@ def test_a_webhook_s_url_may_be_anything(
     assert "canary" not in repr(receipt)
 
 
-def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver: Any) -> None:
+def test_a_failing_provider_does_not_affect_others(
+    host: Host, fake: FakePagerDuty, receiver: Any
+) -> None:
     fake.stop()
     receiver.answers.append(500)
 
@@ -248,7 +250,7 @@ def test_one_that_fails_harms_no_other(host: Host, fake: FakePagerDuty, receiver
     assert kinds == [OutcomeKind.UNREACHABLE, OutcomeKind.DELIVERED, OutcomeKind.UNCERTAIN]
 
 
-def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_path: Path) -> None:
+def test_a_journal_in_a_missing_folder_is_an_outcome(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     plugins = load(["tickets"])
     tickets = plugins.installation("tickets", "desk", {"journal": str(folder / "journal")})
@@ -278,7 +280,7 @@ def test_a_journal_in_a_missing_folder_is_an_outcome_and_changes_no_ticket(tmp_p
     assert [ticket.open for ticket in tickets_of(host)] == [False]
 
 
-def test_a_ticket_is_opened_once_the_pager_is_back(host: Host, fake: FakePagerDuty) -> None:
+def test_a_ticket_is_opened_when_the_store_is_back(host: Host, fake: FakePagerDuty) -> None:
     """Each has its own state; the first failure of the pager loses nothing."""
     fake.stop()
     host.handle(STORY[0])
@@ -290,8 +292,10 @@ def test_a_ticket_is_opened_once_the_pager_is_back(host: Host, fake: FakePagerDu
     assert [ticket.open for ticket in tickets_of(host)] == [False]
 
 
-def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_path: Path) -> None:
-    """With one TOML file and a file of alerts, as a process of its own."""
+def test_alerthost_sends_to_three_providers(
+    fake: FakePagerDuty, receiver: Any, tmp_path: Path
+) -> None:
+    """It runs as a separate process, with one TOML file and a file of alerts."""
     journal = tmp_path / "journal"
     (tmp_path / "alerthost.toml").write_text(
         CONFIGURATION.format(fake=fake.url, journal=journal), encoding="utf-8"
@@ -327,7 +331,7 @@ def test_alerthost_sends_to_all_three(fake: FakePagerDuty, receiver: Any, tmp_pa
     assert receiver.url not in run.stdout
 
 
-def test_all_three_are_found_with_their_offers() -> None:
+def test_three_providers_are_loaded_with_their_capabilities() -> None:
     names = {"pagerduty", "tickets", "webhook"}
     assert names <= entry_points(group="hostspec").names
 
@@ -358,7 +362,7 @@ def test_their_destinations_can_be_listed(host: Host) -> None:
     assert listed == {"acme": ["checkout"], "desk": [], "chat": ["chat"]}
 
 
-def test_no_line_of_the_host_knows_any_of_them() -> None:
+def test_the_host_does_not_name_any_provider() -> None:
     """Texts may name a provider as an example; code may not."""
     for path in Path(hostspec.__file__).parent.rglob("*.py"):
         code = re.sub(r'"""(?:.|\n)*?"""|#.*', "", path.read_text(encoding="utf-8"))

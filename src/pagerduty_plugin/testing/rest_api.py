@@ -192,7 +192,7 @@ class RestApi:
         try:
             members = rules.read_event(body)
         except rules.UnreadableBodyError:
-            _refuse(["the body must be one JSON object"])
+            raise _invalid(["the body must be one JSON object"]) from None
         _refuse([*_unknown(query, set()), *_creation_faults(members, service_id)])
         asked = members["integration"]
         made = self.account.add_integration(service.name, asked["type"], name=asked["name"])
@@ -272,7 +272,7 @@ def _authorize(
             text, keep_blank_values=True, strict_parsing=bool(text), errors="strict"
         )
     except ValueError:
-        _refuse(["the query cannot be read"])
+        raise _invalid(["the query cannot be read"]) from None
     faults = []
     if (request.header("Accept") or "").replace(" ", "") != _MEDIA_TYPE:
         faults.append(f"'Accept' must be {_MEDIA_TYPE}")
@@ -282,9 +282,13 @@ def _authorize(
     return query
 
 
+def _invalid(faults: Sequence[str]) -> _RefusedError:
+    return _RefusedError(responses.rest_error(400, 2001, "Invalid Input Provided", faults))
+
+
 def _refuse(faults: Sequence[str]) -> None:
     if faults:
-        raise _RefusedError(responses.rest_error(400, 2001, "Invalid Input Provided", faults))
+        raise _invalid(faults)
 
 
 def _last(query: _Query, name: str, default: str = "") -> str:

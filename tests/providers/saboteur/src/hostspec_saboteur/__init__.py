@@ -81,7 +81,7 @@ def _generator() -> Iterator[str]:
 
 
 def hang(_: Alert) -> str:
-    """Answer only when the test is over."""
+    """Block until the test is over."""
     released.wait()
     return "info"
 
