@@ -358,6 +358,8 @@ def test_integration_keys_are_accepted(key: str) -> None:
         ("pdeu+_0XBPWQQ_aaaaaa", "got an OAuth token of PagerDuty"),
         ("https://events.pagerduty.com/integration/x/enqueue", "got a URL"),
         ("", "got 0 characters"),
+        (f'"{"x" * 32}"', "got the quote"),
+        ("x" * 31 + "\u200b", "got the invisible character U+200B; remove it"),
     ],
 )
 def test_other_texts_are_rejected_as_keys(key: str, reason: str) -> None:

@@ -534,6 +534,7 @@ def test_valid_base_urls_are_accepted(url: str) -> None:
         ("https://events.example:port", "is not a valid URL: Port could not be cast"),
         ("https://events.example?a=b", "has a query or fragment; use a base URL without them"),
         ("https://events.example#top", "has a query or fragment"),
+        ("https://relay.example/v2/enqueue", "includes the path of the Events API; use 'https://r"),
         ("https://events.example/?", "has a query or fragment"),
     ],
 )
