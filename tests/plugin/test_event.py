@@ -358,7 +358,7 @@ def test_integration_keys_are_accepted(key: str) -> None:
         ("pdeu+_0XBPWQQ_aaaaaa", "got an OAuth token of PagerDuty"),
         ("https://events.pagerduty.com/integration/x/enqueue", "got a URL"),
         ("", "got 0 characters"),
-        (f'"{"x" * 32}"', "got the quote"),
+        ('"' + "x" * 32, 'got the quote " (U+0022); remove it'),
         ("x" * 31 + "\u200b", "got the invisible character U+200B; remove it"),
     ],
 )
