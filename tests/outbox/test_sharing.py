@@ -89,7 +89,7 @@ def together(engine: Engine, aside: ThreadPoolExecutor, *ids: str) -> list[Futur
     running = []
     for number, each in enumerate(ids, start=1):
         running.append(aside.submit(engine.accept, Alert(f"{number}"), submission_id=each))
-        wait_until(lambda number=number: len(submissions._open.callers) >= number)
+        wait_until(lambda number=number: len(submissions._open) >= number)
     submissions._slots.release(group_commit.AT_ONCE)
     return running
 

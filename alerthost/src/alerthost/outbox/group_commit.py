@@ -10,7 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Generic, TypeVar, cast
+from concurrent.futures import Future
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 import sqlalchemy as sa
@@ -295,6 +296,10 @@ class _Job(Generic[T]):
         return cast("T", self._value)
 
 
+_Callers: TypeAlias = list[tuple[inbox.Row, Future[bool]]]
+"""The submissions of one transaction; each caller waits to learn whether its own is written."""
+
+
 class SubmissionWriter:
     """Writes accepted submissions.
 
@@ -306,7 +311,7 @@ class SubmissionWriter:
     def __init__(self, database: Database, writer: Writer) -> None:
         self._database = database
         self._writer = writer
-        self._open = _Group()
+        self._open: _Callers = []
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(AT_ONCE)
 
@@ -316,63 +321,46 @@ class SubmissionWriter:
         Raises:
             StoreError: the database cannot be written; nothing was kept.
         """
-        if self._database.file is None and len(rows) == 1:
-            caller = _Caller(rows[0])
-            self._join_group(caller)
-            if caller.error is not None:
-                raise caller.error
-            if caller.written:
-                return
+        if self._database.file is None and len(rows) == 1 and self._write_with_others(rows[0]):
+            return
         self._writer.run(lambda writing: inbox.accept(writing, rows), accepts=True)
 
-    def _join_group(self, caller: _Caller) -> None:
-        """Join the open group; its first caller writes for all of it."""
+    def _write_with_others(self, row: inbox.Row) -> bool:
+        """Join the open group, whose first caller writes for all of it; return whether written."""
+        written: Future[bool] = Future()
         with self._lock:
             group = self._open
-            group.callers.append(caller)
-            first = len(group.callers) == 1
-        if not first:
-            group.over.wait()
-            return
-        try:
-            with self._slots:
-                self._close(group)
-                self._write(group.callers)
-        finally:
-            self._close(group)  # if this thread was interrupted, the others continue
-            group.over.set()
+            group.append((row, written))
+        if group[0][1] is written:
+            try:
+                with self._slots:
+                    self._close(group)
+                    self._write(group)
+            finally:
+                self._close(group)  # if this thread was interrupted, the others continue
+                for _, each in group:
+                    if not each.done():
+                        each.set_result(False)
+        return written.result()
 
-    def _close(self, group: _Group) -> None:
+    def _close(self, group: _Callers) -> None:
         """Open the next group for callers from now on."""
         with self._lock:
             if self._open is group:
-                self._open = _Group()
+                self._open = []
 
-    def _write(self, callers: Sequence[_Caller]) -> None:
+    def _write(self, group: _Callers) -> None:
         """Write the submissions whose alerts are not locked; none, if one is invalid.
 
         The callers left over write alone, so that each gets its own error.
         """
         try:
             with self._database.begin() as connection:
-                written = inbox.accept_unlocked(connection, [each.row for each in callers])
+                found = inbox.accept_unlocked(connection, [row for row, _ in group])
         except StoreError as error:
             if backend.is_unreachable(error):
-                for each in callers:
-                    each.error = error
+                for _, written in group:
+                    written.set_exception(error)
         else:
-            for each, is_written in zip(callers, written, strict=True):
-                each.written = is_written
-
-
-@attrs.define(eq=False)
-class _Caller:
-    row: inbox.Row
-    written: bool = False
-    error: StoreError | None = None
-
-
-@attrs.define(eq=False)
-class _Group:
-    callers: list[_Caller] = attrs.field(factory=list)
-    over: threading.Event = attrs.field(factory=threading.Event)
+            for (_, written), is_written in zip(group, found, strict=True):
+                written.set_result(is_written)
