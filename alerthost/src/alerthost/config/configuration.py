@@ -146,12 +146,8 @@ class _Builder:
         self._declared = {table["name"]: path for path, table in source.installations}
         self._names = {*self._declared, *(each.name for each in stored.installations)}
         self._has_unknown_table = not TABLES.keys() >= self._document.keys()
-        self._plugins, self._plugin_faults = survey_plugins(self._document.get("plugins", {}))
-        failed = tuple(plugin_faults(self._plugins))
-        # providers and actions of a plugin that failed are not reported as unknown
-        active = any(info.state is PluginState.ACTIVE for info in self._plugins.infos)
-        self._plugins_failed = bool(failed or (self._plugin_faults and not active))
-        self._plugin_faults += failed
+        self._plugins: Plugins
+        self._plugins_failed = False
         self._installations: dict[str, Installation[Any]] = {}
 
     def build(self) -> Configuration:
@@ -160,7 +156,7 @@ class _Builder:
                 self._fault(name, unknown_name(name, TABLES))
         self._read("store", StoreTable, self._document.get("store", {}))
         self._read("http", HttpTable, self._document.get("http", {}))
-        self._report(self._plugin_faults)
+        self._load_plugins()
         installations = self._read_all("installations", InstallationTable)
         rules = self._read_all("rules", RuleTable)
         for path, table in installations.items():
@@ -200,6 +196,14 @@ class _Builder:
             if counted[table.name] > 1:
                 self._fault(f"{path}.name", f"{table.name!r} is defined twice")
         return read
+
+    def _load_plugins(self) -> None:
+        self._plugins, faults = survey_plugins(self._document.get("plugins", {}))
+        failed = tuple(plugin_faults(self._plugins))
+        self._report((*faults, *failed))
+        # providers and actions of a plugin that failed are not reported as unknown
+        active = any(info.state is PluginState.ACTIVE for info in self._plugins.infos)
+        self._plugins_failed = bool(failed or (faults and not active))
 
     def _locate_declared(self, path: str, fault: Fault) -> Fault:
         return self._source.locate(fault.below(path))
