@@ -27,11 +27,7 @@ def main() -> None:
             return [
                 encode(
                     event.body(
-                        delivery.operation,
-                        delivery.ref.correlation_key,
-                        delivery.message,
-                        routing_key=KEYS[delivery.ref.destination],
-                        context=context,
+                        delivery, routing_key=KEYS[delivery.ref.destination], context=context
                     )
                 )
                 for delivery in action.plan(one, rule, account, rule="Pages")

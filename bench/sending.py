@@ -54,16 +54,7 @@ def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float],
         for delivery in action.plan(alert(number), rule, account, rule="Pages")
     ]
     bodies = [
-        encode(
-            event.body(
-                delivery.operation,
-                delivery.ref.correlation_key,
-                delivery.message,
-                routing_key=KEY,
-                context=attempt,
-            )
-        )
-        for delivery in deliveries
+        encode(event.body(delivery, routing_key=KEY, context=attempt)) for delivery in deliveries
     ]
     events = [json.loads(body) for body in bodies]
     address = f"{url}/v2/enqueue"

@@ -117,10 +117,7 @@ class Change(routing.ServiceAction[ChangeSettings]):
             return routing.misconfigured(service.name, reason)
         return self._client.enqueue(
             f"{installation.settings.events_url}{PATH}",
-            event.change_body(
-                delivery.message, routing_key=routing_key, context=context, over=delivery.over
-            ),
-            routing_key=routing_key,
+            event.change_body(delivery, routing_key=routing_key, context=context),
             network=installation.settings.network,
             now=context.now,
             idempotent=False,
@@ -134,9 +131,7 @@ class Change(routing.ServiceAction[ChangeSettings]):
     ) -> Preview:
         """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
-        body = event.change_body(
-            delivery.message, routing_key=masked_key(service), context=context, over=delivery.over
-        )
+        body = event.change_body(delivery, routing_key=masked_key(service), context=context)
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 
 

@@ -18,6 +18,7 @@ import attrs
 
 from hostspec import (
     Alert,
+    Delivery,
     Identity,
     Image,
     Json,
@@ -238,30 +239,27 @@ def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
     return fitted
 
 
-def body(  # noqa: PLR0913 -- each has a name
-    operation: Operation,
-    key: str,
-    message: Mapping[str, Json],
-    *,
-    routing_key: str,
-    context: SendContext,
-    over: bool = False,
-) -> dict[str, Any]:
-    """Return the body of one attempt; `over` is the delivery's.
+def body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[str, Any]:
+    """Return the body of one attempt to send an event.
 
     An acknowledge or resolve has routing key, action and dedup key, and nothing else.
     """
-    members = {"routing_key": routing_key, "event_action": operation.value, "dedup_key": key}
-    event = {**members, **message}
+    event = {
+        "routing_key": routing_key,
+        "event_action": delivery.operation.value,
+        "dedup_key": delivery.ref.correlation_key,
+        **delivery.message,
+    }
     event.pop(MISSED, None)
-    return _with_report(event, context, over=over) if operation is Operation.TRIGGER else event
+    if delivery.operation is not Operation.TRIGGER:
+        return event
+    return _with_report(event, context, over=delivery.over)
 
 
-def change_body(
-    message: Mapping[str, Json], *, routing_key: str, context: SendContext, over: bool = False
-) -> dict[str, Any]:
-    """Return the body of one attempt to record a change; `over` is the delivery's."""
-    return _with_report({"routing_key": routing_key, **message}, context, over=over)
+def change_body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[str, Any]:
+    """Return the body of one attempt to record a change."""
+    event = {"routing_key": routing_key, **delivery.message}
+    return _with_report(event, context, over=delivery.over)
 
 
 def _with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:

@@ -210,15 +210,7 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
             return routing.misconfigured(service.name, reason)
         outcome = self._client.enqueue(
             f"{handle['url']}{PATH}",
-            event.body(
-                delivery.operation,
-                delivery.ref.correlation_key,
-                delivery.message,
-                routing_key=routing_key,
-                context=context,
-                over=delivery.over,
-            ),
-            routing_key=routing_key,
+            event.body(delivery, routing_key=routing_key, context=context),
             network=installation.settings.network,
             now=context.now,
         )
@@ -247,15 +239,14 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
         routing_key, reason = read_key(key)
         if reason:
             return routing.misconfigured(service, reason)
-        probe_key = f"probe-{uuid.uuid4().hex}"
         outcome = self._client.enqueue(
             f"{account.events_url}{PATH}",
-            event.body(
-                Operation.RESOLVE, probe_key, {}, routing_key=routing_key, context=SendContext()
-            ),
-            routing_key=routing_key,
+            {
+                "routing_key": routing_key,
+                "event_action": Operation.RESOLVE.value,
+                "dedup_key": f"probe-{uuid.uuid4().hex}",
+            },
             network=account.network,
-            now=None,
         )
         if outcome.kind is OutcomeKind.MISCONFIGURED and is_key_unknown(outcome.reason):
             outcome = attrs.evolve(outcome, reason=f"{outcome.reason}; {_SIMILAR_KEYS}")
@@ -274,14 +265,8 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
         """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
         url = (context.handle or {}).get("url", installation.settings.events_url)
-        body = event.body(
-            delivery.operation,
-            delivery.ref.correlation_key,
-            delivery.message,
-            routing_key=masked_key(service, context.handle),
-            context=context,
-            over=delivery.over,
-        )
+        key = masked_key(service, context.handle)
+        body = event.body(delivery, routing_key=key, context=context)
         return Preview(f"POST {url}{PATH}", body)
 
 

@@ -75,14 +75,13 @@ class Client:
         self._lock = threading.Lock()
         self._routes: dict[tuple[str, NetworkSettings], _Route] = {}
 
-    def enqueue(  # noqa: PLR0913 -- each has a name
+    def enqueue(
         self,
         url: str,
         event: Mapping[str, Any],
         *,
-        routing_key: str,
         network: NetworkSettings,
-        now: dt.datetime | None,
+        now: dt.datetime | None = None,
         idempotent: bool = True,
     ) -> Outcome:
         """Post an event once, and return the outcome; never raises.
@@ -90,8 +89,9 @@ class Client:
         The routing key is masked in the reply. An event is idempotent if sending it twice is
         harmless. The start of the attempt is needed for a Retry-After with a date.
         """
+        secrets = [event["routing_key"]]
         reply = self.post(
-            url, encode(event), secrets=[routing_key], network=network, idempotent=idempotent
+            url, encode(event), secrets=secrets, network=network, idempotent=idempotent
         )
         return classify(reply, now or dt.datetime.now(dt.UTC), idempotent=idempotent)
 
