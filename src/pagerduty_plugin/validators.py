@@ -5,6 +5,7 @@ A check returns the reason why a value is invalid, or None. No reason contains a
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections import Counter
@@ -52,22 +53,8 @@ def not_blank(text: str) -> str | None:
     return None if text.strip() else "is blank"
 
 
-def events_url(url: str) -> str | None:
-    """Check a base URL of the Events API, if there is one."""
-    return _base_url(url, "the Events API", BASE_URLS["us"])
-
-
-def rest_url(url: str) -> str | None:
-    """Check a base URL of the REST API, if there is one."""
-    return _base_url(url, "the REST API", REST_URLS["us"])
-
-
-def pages_url(url: str) -> str | None:
-    """Check a base URL of PagerDuty's web pages, if there is one."""
-    return _base_url(url, "PagerDuty", "https://app.pagerduty.com")
-
-
-def _base_url(url: str, service: str, example: str) -> str | None:
+def _base_url(url: str, *, service: str, example: str) -> str | None:
+    """Check a base URL, if there is one."""
     if not url:
         return None
     if "@" in url:  # before any reason that quotes the URL
@@ -88,6 +75,11 @@ def _base_url(url: str, service: str, example: str) -> str | None:
     if "?" in url or "#" in url:
         return f"{url!r} has a query or fragment; use a base URL without them"
     return None
+
+
+events_url = functools.partial(_base_url, service="the Events API", example=BASE_URLS["us"])
+rest_url = functools.partial(_base_url, service="the REST API", example=REST_URLS["us"])
+pages_url = functools.partial(_base_url, service="PagerDuty", example="https://app.pagerduty.com")
 
 
 def _is_host(host: str) -> bool:
