@@ -124,8 +124,9 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
         assert run.stdout.splitlines()[3:] == [
             f"reached        acme/checkout     POST {workspace.fake.url}/v2/enqueue",
             f"reached        acme/platform     POST {workspace.fake.url}/v2/enqueue",
-            "Reached: the provider accepted a message that changes nothing. A probe cannot tell",
-            "which service a key belongs to, or whom it pages; `alerthost test` opens an incident.",
+            "Reached: the provider accepted a message that changes nothing. A probe cannot",
+            "tell which service a key belongs to, or whom it pages: `alerthost test` opens",
+            "an incident there, and closes it.",
             f"{CONFIGURATION_OK}, 2 reached. No event was sent.",
         ]
     assert workspace.fake.incidents == before

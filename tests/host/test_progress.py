@@ -122,7 +122,7 @@ class Sheet(Screen):
         self.shown: list[str] = []
         self.complaints: list[str] = []
 
-    def print(self, text: str = "", style: str = "") -> None:
+    def print(self, text: str = "", style: str = "", *, hanging: int = 0) -> None:
         self.shown.append(" ".join(text.split()))
 
     def print_error(self, text: str, style: str = "red") -> None:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import click
 
 from alerthost.cli.options import command, with_config
-from alerthost.cli.output import Screen, columns, counted
+from alerthost.cli.output import Screen, counted
 from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
@@ -53,10 +53,10 @@ _Planned: TypeAlias = Sequence[tuple[RuleAction, Mapping[Severity, Plan]]]
 _Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
 """The services of each installation, by its name."""
 
-_PROBE_LIMITS: Final = (
-    "Reached: the provider accepted a message that changes nothing. A probe cannot tell\n"
-    "which service a key belongs to, or whom it pages; `alerthost test` opens an incident."
-)
+_PROBE_LIMITS: Final = """\
+Reached: the provider accepted a message that changes nothing. A probe cannot
+tell which service a key belongs to, or whom it pages: `alerthost test` opens
+an incident there, and closes it."""
 
 
 @command("Check the configuration.", example="alerthost check --online")
@@ -150,7 +150,7 @@ def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
         return
 
     def line(head: str, text: str) -> None:
-        screen.print(columns((head, text), _WIDTHS[:1]))
+        screen.row((head, text), _WIDTHS[:1])
 
     for plugin in found["plugins"]:
         line("plugin", f"{plugin['name']} {plugin['version']}".strip())
@@ -174,7 +174,7 @@ def _show_reached(reached: Sequence[dict[str, Any]], screen: Screen) -> None:
     for each in reached:
         word, style = _WORDS.get(each["outcome"], (each["outcome"], "red"))
         cells = (word, each["service"], each["reason"] or each["target"])
-        screen.print(columns(cells, _WIDTHS), style)
+        screen.row(cells, _WIDTHS, style)
     if any(each["outcome"] == OutcomeKind.DELIVERED for each in reached):
         screen.print_lines(_PROBE_LIMITS, "dim")
 

@@ -51,6 +51,7 @@ _HOW_TO_ADD: Final = (
     "--settings",
     "file",
     type=click.File("rb"),
+    metavar="FILE",
     help="A file with settings, TOML or JSON; - is stdin.",
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One setting.")
@@ -74,6 +75,7 @@ _HOW_TO_ADD: Final = (
     type=click.IntRange(0, 65535),
     default=DEFAULT_PORT,
     show_default=True,
+    metavar="PORT",
     help="With --install-flow: the loopback port that the browser returns to; 0 for a free one.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address instead of opening it.")

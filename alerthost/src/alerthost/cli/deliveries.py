@@ -13,7 +13,7 @@ import attrs
 import click
 
 from alerthost.cli.options import command, with_config, with_json, with_most, with_timeout
-from alerthost.cli.output import Screen, age, columns, counted, iso
+from alerthost.cli.output import Screen, age, counted, iso
 from alerthost.cli.session import StoreView, change_each, conclude, open_session, open_store
 from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
 from alerthost.config import configuration
@@ -132,7 +132,7 @@ def _watch(
                         screen.print_json(each.json)
                     else:
                         number, *others = each.cells
-                        screen.print(columns((number.rjust(6), *others), _WATCH_WIDTHS))
+                        screen.row((number.rjust(6), *others), _WATCH_WIDTHS)
             time.sleep(REFRESH)
 
 

@@ -43,8 +43,10 @@ SHOWN: Final = 20
 """Incidents that are listed before a removal, at most."""
 
 _OPTIONAL: Final = ("alerts", "link")
-_TABLE_WIDTH: Final = 80
-_SUMMARY_WIDTH: Final = 20
+_TABLE_WIDTH: Final = 78
+"""Of 80 columns, without the borders that a terminal shows."""
+
+_SUMMARY_WIDTH: Final = 16
 """The least width of a summary."""
 
 

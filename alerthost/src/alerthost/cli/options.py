@@ -34,12 +34,17 @@ with_timeout = click.option(
     "--timeout",
     type=click.FloatRange(0),
     default=TIMEOUT,
-    show_default=True,
+    show_default=f"{TIMEOUT:g}",
     metavar="SECONDS",
     help="How long to wait for queued deliveries before exiting.",
 )
 with_most = click.option(
-    "--most", type=click.IntRange(1), default=100, show_default=True, help="List at most so many."
+    "--most",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="NUMBER",
+    help="List at most this many.",
 )
 with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 with_yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")

@@ -28,6 +28,7 @@ Advance: TypeAlias = Callable[[int], None]
 
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 _HANGING_INDENT: Final = 2
+_LEAST_WIDTH: Final = 20
 
 _BY_COLOUR: Final = {
     "green": ("active", "delivered", "resolved"),
@@ -106,9 +107,13 @@ class Screen:
         """Whether a stream could not be written; nothing more is written to it."""
         return self._out.is_broken or self._err.is_broken
 
-    def print(self, text: str = "", style: str = "") -> None:
-        """Print a line to standard output."""
-        self._out.line(printable(text), style)
+    def print(self, text: str = "", style: str = "", *, hanging: int = 0) -> None:
+        """Print a line to standard output; where it wraps, indent the rest by `hanging`."""
+        self._out.line(printable(text), style, hanging)
+
+    def row(self, cells: Sequence[str], widths: Sequence[int], style: str = "") -> None:
+        """Print cells in columns; those beyond the last width wrap below themselves."""
+        self.print(columns(cells, widths), style, hanging=sum(widths) + 2 * len(widths))
 
     def print_lines(self, text: str, style: str = "") -> None:
         """Print several lines to standard output."""
@@ -204,19 +209,22 @@ class _Stream:
     def is_broken(self) -> bool:
         return self._output is None or self._output.is_broken
 
-    def line(self, text: str, style: str) -> None:
+    def line(self, text: str, style: str, hanging: int = 0) -> None:
         if self.console is None:
             self.plain(text)
             return
         from rich.text import Text  # noqa: PLC0415
 
-        words = text.lstrip(" ")
-        indent = len(text) - len(words)
-        hanging = indent + _HANGING_INDENT if indent else 0
-        for part in Text(words).wrap(self.console, max(self.console.width - hanging, 1)):
-            shown = " " * indent + part.plain.rstrip()
+        width = self.console.width
+        indent = len(text) - len(text.lstrip(" "))
+        if not hanging or width - hanging < _LEAST_WIDTH:
+            hanging = indent + _HANGING_INDENT if indent else 0
+        # the first line is as long as the others, so that all can be wrapped at once
+        head, rest = text[:hanging], text[hanging:]
+        for part in Text(rest).wrap(self.console, max(width - hanging, 1)):
+            shown = head + part.plain.rstrip()
             self.console.print(shown, style=style or None, markup=False, soft_wrap=True)
-            indent = hanging
+            head = " " * hanging
 
     def plain(self, text: str) -> None:
         if self._output is not None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from alerthost.cli.output import Advance, Screen, columns, counted
+from alerthost.cli.output import Advance, Screen, counted
 from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
 from alerthost.config.plugins import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
@@ -262,7 +262,7 @@ class Tracker:
             self._screen.note(note)
 
     def _print(self, cells: Sequence[str], style: str = "yellow") -> None:
-        self._screen.print(columns(cells, _WIDTHS), style)
+        self._screen.row(cells, _WIDTHS, style)
 
     def _print_repair(self, place: str, repair: Repair) -> None:
         self._screen.warn(f"{place}: repaired {repair.field}: {repair.reason}")

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from alerthost.cli.options import command, with_config
-from alerthost.cli.output import Screen, columns
+from alerthost.cli.output import Screen
 from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
@@ -198,7 +198,7 @@ class Trial:
         where = self._host.name_of(delivery.ref)
         reason = "" if outcome.delivered else outcome.reason
         cells = (str(outcome.kind), str(delivery.operation), where, took, reason)
-        self._screen.print(columns(cells, _WIDTHS), "green" if outcome.delivered else "red")
+        self._screen.row(cells, _WIDTHS, "green" if outcome.delivered else "red")
         self._show_notes(delivery)
 
     def _show_notes(self, planned: Delivery | Suppression) -> None:
