@@ -358,7 +358,7 @@ def test_a_long_summary_keeps_the_table_narrow(workspace: Workspace) -> None:
 
     _, head, shown, *_ = workspace.alerthost("incidents").stdout.splitlines()
     assert head.split()[-1] == "summary"
-    assert shown.endswith("Disk full on db-1, and …")
+    assert shown.endswith("Disk full on db-1, an…")
     assert len(shown) <= 80
     [found] = listed(workspace, "incidents")
     assert (found["severity"], len(found["summary"])) == ("critical", 201)

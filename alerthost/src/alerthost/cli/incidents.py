@@ -46,7 +46,7 @@ _OPTIONAL: Final = ("alerts", "link")
 _TABLE_WIDTH: Final = 78
 """Of 80 columns, without the borders that a terminal shows."""
 
-_SUMMARY_WIDTH: Final = 16
+_SUMMARY_WIDTH: Final = 17
 """The least width of a summary."""
 
 

@@ -19,7 +19,7 @@ Function: TypeAlias = Callable[..., None]
 
 DEFAULT_FILE: Final = Path("alerthost.toml")
 
-TIMEOUT: Final = 120.0
+TIMEOUT: Final = 120
 """Seconds to wait for deliveries: a pause of a minute, which PagerDuty may ask for, and a try."""
 
 with_config = click.option(
@@ -34,7 +34,7 @@ with_timeout = click.option(
     "--timeout",
     type=click.FloatRange(0),
     default=TIMEOUT,
-    show_default=f"{TIMEOUT:g}",
+    show_default=True,
     metavar="SECONDS",
     help="How long to wait for queued deliveries before exiting.",
 )
