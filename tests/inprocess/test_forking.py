@@ -12,9 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from recorder import Page, host_of
+from recorder import Hanging, Page, host_of
 
-from hostspec import Alert, Delivery, Outcome, OutcomeKind, forking
+from hostspec import Alert, forking
 from hostspec.inprocess import Host
 from hostspec.inprocess.fair_lock import Call, FairLocks
 from hostspec.inprocess.memory import IncidentMemory
@@ -38,26 +38,10 @@ def in_child(act: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-class Sending:
-    """A host that is sending an alert in the parent process."""
-
-    def __init__(self) -> None:
-        self.page = Page()
-        self.inside, self.go_on = threading.Event(), threading.Event()
-        self.parent = os.getpid()
-        self.page.behaviour["send"] = self._send
-        self.host = host_of(self.page)
-
-    def _send(self, _: Delivery) -> Outcome:
-        if os.getpid() == self.parent:
-            self.inside.set()
-            assert self.go_on.wait(60)
-        return Outcome(OutcomeKind.DELIVERED)
-
-
 def test_child_handles_an_alert_that_its_parent_is_sending() -> None:
-    sending = Sending()
-    host = sending.host
+    parent, page = os.getpid(), Page()
+    sending = Hanging(page, lambda _: os.getpid() == parent)
+    host = host_of(page)
 
     def same_alert() -> bool:
         host.timeout = 60.0

@@ -13,7 +13,21 @@ from typing import Any
 
 import attrs
 import pytest
-from recorder import IDEMPOTENT, SILENT, UPDATING, Page, Pager, Sent, host_of, plugins_of, rule_of
+from recorder import (
+    IDEMPOTENT,
+    SILENT,
+    UPDATING,
+    Hanging,
+    Page,
+    Pager,
+    Sent,
+    acknowledged,
+    firing,
+    host_of,
+    plugins_of,
+    resolved,
+    rule_of,
+)
 
 from hostspec import (
     Alert,
@@ -36,18 +50,6 @@ from hostspec.plugins import Rule, planning
 
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
-
-
-def firing(key: str = "disk", **fields: Any) -> Alert:
-    return Alert(key, **fields)
-
-
-def acknowledged(key: str = "disk", **fields: Any) -> Alert:
-    return Alert(key, status="acknowledged", **fields)
-
-
-def resolved(key: str = "disk", **fields: Any) -> Alert:
-    return Alert(key, status="resolved", **fields)
 
 
 def together(_alert: Alert) -> str:
@@ -744,49 +746,34 @@ class TestMakingOne:
 class TestThreads:
     def test_updates_of_one_alert_keep_their_order(self) -> None:
         """A resolve waits for the trigger before it, and the next trigger for the resolve."""
-        inside, go_on = threading.Event(), threading.Event()
-
-        def send(delivery: Delivery) -> Outcome:
-            inside.set()
-            assert go_on.wait(60)
-            return Outcome(OutcomeKind.DELIVERED)
-
         page = Page()
-        page.behaviour["send"] = send
+        hanging = Hanging(page)
         host = host_of(page)
         story = [firing(), resolved()] * 10
 
         with ThreadPoolExecutor(len(story)) as pool:
             first = pool.submit(host.handle, story[0])
-            assert inside.wait(60)
+            assert hanging.inside.wait(60)
             waiting = []
             for number, alert in enumerate(story[1:], start=2):
                 waiting.append(pool.submit(host.handle, alert))
                 wait_until_queued(host, number, delivery_to("all").ref)
             assert not first.done()
-            go_on.set()
+            hanging.go_on.set()
 
         assert page.operations == ["trigger", "resolve"] * 10
 
     def test_slow_alert_does_not_block_others(self) -> None:
-        inside, go_on = threading.Event(), threading.Event()
-
-        def send(delivery: Delivery) -> Outcome:
-            if delivery.alert.key == "slow":
-                inside.set()
-                assert go_on.wait(60)
-            return Outcome(OutcomeKind.DELIVERED)
-
         page = Page()
-        page.behaviour["send"] = send
+        hanging = Hanging(page, lambda delivery: delivery.alert.key == "slow")
         host = host_of(page)
 
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(host.handle, firing("slow"))
-            assert inside.wait(60)
+            assert hanging.inside.wait(60)
             reports = [host.handle(firing(str(number))) for number in range(200)]
             assert not slow.done()
-            go_on.set()
+            hanging.go_on.set()
 
         assert all(report.delivered for report in reports)
 
@@ -808,25 +795,17 @@ class TestThreads:
 
     def test_trigger_behind_a_resolve_reopens(self) -> None:
         """It was planned as an update while the ticket was still open."""
-        inside, go_on = threading.Event(), threading.Event()
-
-        def send(delivery: Delivery) -> Outcome:
-            if delivery.operation is Operation.RESOLVE:
-                inside.set()
-                assert go_on.wait(60)
-            return Outcome(OutcomeKind.DELIVERED)
-
         page = Page(UPDATING, correlate=together)
-        page.behaviour["send"] = send
+        hanging = Hanging(page, lambda delivery: delivery.operation is Operation.RESOLVE)
         host = host_of(page)
         host.handle(firing("a"))
 
         with ThreadPoolExecutor(2) as pool:
             pool.submit(host.handle, resolved("a"))
-            assert inside.wait(60)
+            assert hanging.inside.wait(60)
             second = pool.submit(host.handle, firing("b"))
             wait_until_queued(host, 2, IncidentRef("pager.page", "acme", "all", "everything"))
-            go_on.set()
+            hanging.go_on.set()
 
         assert second.result().delivered
         assert page.operations == ["trigger", "resolve", "trigger"]

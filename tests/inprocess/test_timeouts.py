@@ -11,7 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from recorder import IDEMPOTENT, UPDATING, Page, host_of, plugins_of, rule_of
+import recorder
+from recorder import (
+    DELIVERED,
+    IDEMPOTENT,
+    UPDATING,
+    Page,
+    firing,
+    host_of,
+    plugins_of,
+    resolved,
+    rule_of,
+)
 
 from hostspec import (
     Alert,
@@ -26,38 +37,11 @@ from hostspec import (
 from hostspec.inprocess import Host, Report
 from hostspec.plugins import Rule
 
-DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
-
-def firing(key: str = "disk", **fields: Any) -> Alert:
-    return Alert(key, **fields)
-
-
-def resolved(key: str = "disk") -> Alert:
-    return Alert(key, status="resolved")
-
-
-class Hanging:
+class Hanging(recorder.Hanging):
     """A provider that hangs for some deliveries until it is released."""
 
-    def __init__(
-        self,
-        page: Page,
-        hangs: Callable[[Delivery], bool] = lambda _: True,
-        outcome: Outcome = DELIVERED,
-    ) -> None:
-        self.go_on = threading.Event()
-        self.entered = 0
-        self._hangs = hangs
-        self._outcome = outcome
-        page.behaviour["send"] = self._send
-
-    def _send(self, delivery: Delivery) -> Outcome:
-        if not self._hangs(delivery):
-            return DELIVERED
-        self.entered += 1
-        assert self.go_on.wait(60)
-        return self._outcome
+    seen = 0
 
     def wait(self, futures: Sequence[Future[None]], timeout: float | None, _: str) -> Any:
         """Wait in place of `concurrent.futures.wait`: a short time is up when all else is done.
@@ -74,8 +58,6 @@ class Hanging:
 
         wait_until(all_else_is_done)
         return {each for each in futures if each.done()}, set()
-
-    seen = 0
 
 
 class Observer:
@@ -399,6 +381,20 @@ def handler_of(act: Callable[[logging.LogRecord], object]) -> Iterator[None]:
         logging.getLogger().removeHandler(handler)
 
 
+def handle_nested(page: Page) -> tuple[Report, Report]:
+    """Handle an alert, and another one during its attempt; return both reports."""
+    nested: list[Report] = []
+    host = host_of(page)
+
+    def send(delivery: Delivery) -> Outcome:
+        if delivery.alert.key == "a":
+            nested.append(host.handle(firing("b")))
+        return DELIVERED
+
+    page.behaviour["send"] = send
+    return host.handle(firing("a")), nested[0]
+
+
 class TestReentry:
     """Calls of the host from within a call return, and nothing hangs."""
 
@@ -438,35 +434,16 @@ class TestReentry:
             nested[0].raise_for_undelivered()
 
     def test_nested_alert_in_the_same_incident_cannot_wait(self) -> None:
-        page = Page(correlate=lambda _: "everything")
-        nested: list[Report] = []
-        host = host_of(page)
-
-        def send(delivery: Delivery) -> Outcome:
-            if delivery.alert.key == "a":
-                nested.append(host.handle(firing("b")))
-            return DELIVERED
-
-        page.behaviour["send"] = send
-        report = host.handle(firing("a"))
+        report, nested = handle_nested(Page(correlate=lambda _: "everything"))
 
         assert report.delivered
-        assert "the caller itself is handling" in nested[0].receipts[0].reason
+        assert "the caller itself is handling" in nested.receipts[0].reason
 
     def test_nested_alert_in_another_incident_is_handled(self) -> None:
-        page = Page()
-        nested: list[Report] = []
-        host = host_of(page)
+        report, nested = handle_nested(Page())
 
-        def send(delivery: Delivery) -> Outcome:
-            if delivery.alert.key == "a":
-                nested.append(host.handle(firing("b")))
-            return DELIVERED
-
-        page.behaviour["send"] = send
-
-        assert host.handle(firing("a")).delivered
-        assert nested[0].delivered
+        assert report.delivered
+        assert nested.delivered
 
     def test_observer_may_send_the_same_alert(self) -> None:
         page = Page()

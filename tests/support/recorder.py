@@ -41,6 +41,8 @@ UPDATING = Capabilities(acknowledge=True, resolve=True, update=True)
 SILENT = Capabilities()
 """Like an e-mail: it has no follow-up."""
 
+DELIVERED = Outcome(OutcomeKind.DELIVERED)
+
 _OPERATIONS = {
     Status.FIRING: Operation.TRIGGER,
     Status.ACKNOWLEDGED: Operation.ACKNOWLEDGE,
@@ -79,6 +81,18 @@ class Sent:
     destination: str
     key: str
     handle: Handle | None
+
+
+def firing(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, **fields)
+
+
+def acknowledged(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, status="acknowledged", **fields)
+
+
+def resolved(key: str = "disk", **fields: Any) -> Alert:
+    return Alert(key, status="resolved", **fields)
 
 
 def of_key(alert: Alert) -> str:
@@ -167,6 +181,30 @@ class Page(Action[PageSettings, AccountSettings], DurableAction[AccountSettings]
     def operations(self) -> list[str]:
         """The operations that were sent."""
         return [str(sent.operation) for sent in self.sent]
+
+
+class Hanging:
+    """Makes the attempts of an action hang until they are released."""
+
+    def __init__(
+        self,
+        page: Page,
+        hangs: Callable[[Delivery], bool] = lambda _: True,
+        outcome: Outcome = DELIVERED,
+    ) -> None:
+        self.inside, self.go_on = threading.Event(), threading.Event()
+        self.entered = 0
+        self._hangs = hangs
+        self._outcome = outcome
+        page.behaviour["send"] = self._send
+
+    def _send(self, delivery: Delivery) -> Outcome:
+        if not self._hangs(delivery):
+            return DELIVERED
+        self.entered += 1
+        self.inside.set()
+        assert self.go_on.wait(60)
+        return self._outcome
 
 
 class PagerPlugin:
