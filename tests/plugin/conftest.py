@@ -13,7 +13,9 @@ import attrs
 import pytest
 import trustme
 
-from hostspec import Alert, Delivery, Installation, Outcome, SendContext, structure
+from hostspec import Alert, Delivery, Installation, Outcome, SendContext, SettingsError, structure
+from hostspec.inprocess import Host
+from hostspec.plugins import Rule, load
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.provider import PagerDuty
@@ -53,10 +55,14 @@ class Sender:
     action: Trigger | Change
     installation: Installation[InstallationSettings]
 
+    def at(self, **changes: Any) -> Sender:
+        """Return the sender with other settings of its installation."""
+        settings = attrs.evolve(self.installation.settings, **changes)
+        return attrs.evolve(self, installation=attrs.evolve(self.installation, settings=settings))
+
     def over(self, **network: Any) -> Sender:
         """Return the sender with other network settings."""
-        settings = attrs.evolve(self.installation.settings, network=NetworkSettings(**network))
-        return attrs.evolve(self, installation=attrs.evolve(self.installation, settings=settings))
+        return self.at(network=NetworkSettings(**network))
 
     def plan(self, alert: Alert, *services: str, **settings: Any) -> list[Any]:
         """Plan for services, by default checkout, with the other settings of a rule."""
@@ -101,6 +107,24 @@ def connect(url: str, **keys: str) -> Installation[InstallationSettings]:
         {"name": name, "integration_key": key} for name, key in (keys or dict(KEYS)).items()
     ]
     return PagerDuty().installation("acme", {"base_url": url, "services": services})
+
+
+def host_of(fake: FakePagerDuty, *services: str, use: str = "trigger", **settings: Any) -> Host:
+    """Return a host with one rule, which sends to services of the fake."""
+    plugins = load(["pagerduty"])
+    account = plugins.installation("pagerduty", "acme", connect(fake.url).settings)
+    given = {"services": list(services or ("checkout",)), **settings}
+    action = plugins.rule_action(f"pagerduty.{use}", account, given)
+    return Host(plugins, [Rule("Pages", [action])])
+
+
+def faults_of(schema: type[Any], **given: Any) -> list[str]:
+    """Return the faults of settings."""
+    try:
+        structure(schema, given)
+    except SettingsError as error:
+        return [str(fault) for fault in error.faults]
+    return []
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from hostspec import (
     Suppression,
     structure,
 )
-from hostspec.inprocess import Host
-from hostspec.plugins import Rule, load
 from pagerduty_plugin.installation import merge_services
 from pagerduty_plugin.installation.merge_services import replace_services
 from pagerduty_plugin.installation.service_table import ServiceTable
@@ -33,7 +31,7 @@ from pagerduty_plugin.settings import InstallationSettings, ServiceSettings, Tri
 from pagerduty_plugin.testing import FakePagerDuty, refusing
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import KEYS, Sender, connect
+from .conftest import KEYS, Sender, faults_of, host_of
 
 ALERT = Alert(
     "db-1/disk",
@@ -53,25 +51,15 @@ FAILS = "{{ 1 / 0 }}"
 NOTHING = "{{ labels.nothing }}"
 
 
-def at(sender: Sender, **changes: Any) -> Sender:
-    """Return the sender with changed settings of its installation."""
-    settings = attrs.evolve(sender.installation.settings, **changes)
-    return attrs.evolve(sender, installation=attrs.evolve(sender.installation, settings=settings))
-
-
-def faults_of(**changes: Any) -> list[str]:
-    try:
-        structure(TriggerSettings, {"services": ["checkout"], **changes})
-    except SettingsError as error:
-        return [str(fault) for fault in error.faults]
-    return []
+def trigger_faults(**changes: Any) -> list[str]:
+    return faults_of(TriggerSettings, **{"services": ["checkout"], **changes})
 
 
 # texts
 
 
 def test_every_setting_is_sent_byte_for_byte(sender: Sender) -> None:
-    delivery = at(sender, dedup_prefix="prod").notify(
+    delivery = sender.at(dedup_prefix="prod").notify(
         ALERT,
         severity="warning",
         dedup_key="{{ labels.cluster }}/{{ key }}",
@@ -364,7 +352,7 @@ def keys_of(sender: Sender, alert: Alert, **settings: Any) -> tuple[str, ...]:
 def test_a_key_is_the_same_from_trigger_to_resolve(
     sender: Sender, settings: dict[str, Any], alert: Alert, key: str, prefix: str
 ) -> None:
-    sent = keys_of(at(sender, dedup_prefix=prefix), alert, **settings)
+    sent = keys_of(sender.at(dedup_prefix=prefix), alert, **settings)
     assert sent == (f"{prefix}/{key}" if prefix else key,) * 3
     (incident,) = sender.fake.incidents
     assert incident.state == "resolved"
@@ -399,15 +387,6 @@ def test_keys_of_rule_and_alert_are_unique(sender: Sender) -> None:
 
 
 # event actions
-
-
-def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
-    plugins = load(["pagerduty"])
-    installation = plugins.installation("pagerduty", "acme", connect(fake.url).settings)
-    use = plugins.rule_action(
-        "pagerduty.trigger", installation, {"services": ["checkout"], **settings}
-    )
-    return Host(plugins, [Rule("Pages", [use])])
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -521,7 +500,7 @@ def test_an_incident_keeps_its_follow_ups(sender: Sender) -> None:
 def test_all_faults_of_the_settings_are_reported_at_once(
     given: dict[str, Any], faults: list[str]
 ) -> None:
-    reported = faults_of(**given)
+    reported = trigger_faults(**given)
     assert len(reported) == len(faults), reported
     assert [
         fault for fault, start in zip(reported, faults, strict=True) if start not in fault

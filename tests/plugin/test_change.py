@@ -25,8 +25,6 @@ from hostspec import (
     structure,
     to_json,
 )
-from hostspec.inprocess import Host
-from hostspec.plugins import Rule, load
 from pagerduty_plugin.change import Change
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import ChangeSettings
@@ -44,7 +42,7 @@ from pagerduty_plugin.testing import (
     truncated,
 )
 
-from .conftest import KEYS, Sender, connect
+from .conftest import KEYS, Sender, connect, host_of
 
 DEPLOY = Alert(
     "shop/42",
@@ -160,15 +158,6 @@ def test_a_repeated_change_says_so(recorder: Recorder) -> None:
 # statuses
 
 
-def host_of(fake: FakePagerDuty, **settings: Any) -> Host:
-    plugins = load(["pagerduty"])
-    installation = plugins.installation("pagerduty", "acme", connect(fake.url).settings)
-    use = plugins.rule_action(
-        "pagerduty.change", installation, {"services": ["checkout"], **settings}
-    )
-    return Host(plugins, [Rule("Deploys", [use])])
-
-
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(
     ("settings", "reported"),
@@ -186,10 +175,10 @@ def test_a_rule_records_the_statuses_it_names(
     fake: FakePagerDuty, settings: dict[str, Any], reported: list[str], *, restarted: bool
 ) -> None:
     """Checked with and without a stored incident."""
-    host = host_of(fake, **settings)
+    host = host_of(fake, use="change", **settings)
     for status in ("firing", "acknowledged", "resolved"):
         if restarted:
-            host = host_of(fake, **settings)
+            host = host_of(fake, use="change", **settings)
         host.handle(Alert("k", "Deploy 42", status=status))
     assert [change.summary for change in fake.changes] == reported
 
@@ -198,7 +187,7 @@ def test_a_rule_records_the_statuses_it_names(
 def test_every_change_is_recorded_despite_the_same_key(
     fake: FakePagerDuty, settings: dict[str, Any]
 ) -> None:
-    host = host_of(fake, **settings)
+    host = host_of(fake, use="change", **settings)
     for number in range(3):
         host.handle(Alert("shop", f"Deploy {number}"))
     assert [change.summary for change in fake.changes] == ["Deploy 0", "Deploy 1", "Deploy 2"]

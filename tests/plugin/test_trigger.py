@@ -32,8 +32,7 @@ from hostspec import (
     structure,
     to_json,
 )
-from hostspec.inprocess import Host
-from hostspec.plugins import Rule, load
+from hostspec.plugins import load
 from hostspec.secret import LiteralSecretError
 from pagerduty_plugin import plugin
 from pagerduty_plugin.constants import BASE_URLS
@@ -44,7 +43,7 @@ from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty, Gate, late
 from pagerduty_plugin.trigger import Trigger
 
-from .conftest import Sender, connect
+from .conftest import Sender, connect, faults_of, host_of
 from .wire import KEYS
 
 MISCONFIGURED = OutcomeKind.MISCONFIGURED
@@ -52,15 +51,6 @@ MISCONFIGURED = OutcomeKind.MISCONFIGURED
 
 def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:16]
-
-
-def host_of(fake: FakePagerDuty, *services: str, **settings: Any) -> Host:
-    plugins = load(["pagerduty"])
-    installation = plugins.installation("pagerduty", "acme", raw(fake.url))
-    action = plugins.rule_action(
-        "pagerduty.trigger", installation, {"services": list(services), **settings}
-    )
-    return Host(plugins, [Rule("Pages", [action])])
 
 
 def raw(url: str) -> dict[str, Any]:
@@ -481,16 +471,9 @@ def test_sends_of_two_services_run_side_by_side(sender: Sender) -> None:
 # settings
 
 
-def faults_of(**changes: Any) -> list[str]:
-    given = {
-        "services": [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}],
-        **changes,
-    }
-    try:
-        structure(InstallationSettings, given)
-    except SettingsError as error:
-        return [str(fault) for fault in error.faults]
-    return []
+def account_faults(**changes: Any) -> list[str]:
+    services = [{"name": "checkout", "integration_key": "env:PD_CHECKOUT"}]
+    return faults_of(InstallationSettings, **{"services": services, **changes})
 
 
 @pytest.mark.parametrize(
@@ -508,7 +491,7 @@ def faults_of(**changes: Any) -> list[str]:
     ],
 )
 def test_valid_base_urls_are_accepted(url: str) -> None:
-    assert faults_of(base_url=url) == []
+    assert account_faults(base_url=url) == []
 
 
 @pytest.mark.parametrize(
@@ -539,7 +522,7 @@ def test_valid_base_urls_are_accepted(url: str) -> None:
     ],
 )
 def test_invalid_base_urls_are_rejected(url: str, reason: str) -> None:
-    (fault,) = faults_of(base_url=url)
+    (fault,) = account_faults(base_url=url)
     assert fault.startswith("base_url: ")
     assert reason in fault
 
@@ -557,7 +540,7 @@ def test_invalid_base_urls_are_rejected(url: str, reason: str) -> None:
     ],
 )
 def test_credentials_in_a_url_are_rejected_and_not_shown(url: str) -> None:
-    (fault,) = faults_of(base_url=url)
+    (fault,) = account_faults(base_url=url)
     assert fault == "base_url: contains a user name or password (an @); the Events API takes none"
 
 
@@ -585,7 +568,7 @@ def test_credentials_in_a_url_are_rejected_and_not_shown(url: str) -> None:
     ],
 )
 def test_all_faults_are_reported_at_once(changes: dict[str, Any], faults: list[str]) -> None:
-    assert faults_of(**changes) == faults
+    assert account_faults(**changes) == faults
 
 
 @pytest.mark.parametrize(
