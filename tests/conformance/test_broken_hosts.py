@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import pytest
+from kit import failures, name_of
 
 from hostspec import Alert, Answer, SendContext
 from hostspec.inprocess import Host
@@ -184,17 +185,6 @@ SLOW = [check for check in HOST_CHECKS if "hanging" in check.__name__]
 QUICK = [check for check in HOST_CHECKS if check not in SLOW]
 
 
-def failing(case: HostCase, checks: Iterable[Callable[[HostCase], None]] = QUICK) -> dict[str, str]:
-    """Run checks; return the failures with their messages."""
-    failed = {}
-    for check in checks:
-        try:
-            check(case)
-        except ConformanceError as error:
-            failed[check.__name__.removeprefix("check_")] = str(error)
-    return failed
-
-
 SENDING = {
     "discovers",
     "failing_plan",
@@ -205,7 +195,7 @@ SENDING = {
     "follow_ups_stick",
 }
 
-NAMES_OF_SLOW = {check.__name__.removeprefix("check_") for check in SLOW}
+NAMES_OF_SLOW = {name_of(check) for check in SLOW}
 
 BROKEN = [
     ({"disabled_is_not_imported"}, Importing, "was imported"),
@@ -225,18 +215,18 @@ BROKEN = [
 
 @pytest.mark.parametrize("case", [Sound, Honest])
 def test_sound_host_passes_every_check(case: type[HostCase]) -> None:
-    assert failing(case(), HOST_CHECKS) == {}
+    assert failures(case(), HOST_CHECKS) == {}
 
 
 @pytest.mark.parametrize(("checks", "case", "words"), BROKEN)
 def test_broken_host_fails_its_check(checks: set[str], case: type[HostCase], words: str) -> None:
-    failed = failing(case(), HOST_CHECKS if checks & NAMES_OF_SLOW else QUICK)
+    failed = failures(case(), HOST_CHECKS if checks & NAMES_OF_SLOW else QUICK)
     assert set(failed) == checks, failed
     assert all(words in sentence for sentence in failed.values()), failed
 
 
 def test_host_that_sends_nothing_fails() -> None:
-    failed = failing(Silent())
+    failed = failures(Silent(), QUICK)
     assert set(failed) == SENDING
     assert "sent as []" in failed["discovers"]
 
@@ -248,7 +238,7 @@ def test_host_that_sends_before_it_refuses_fails() -> None:
 
 
 def test_every_check_has_a_broken_host() -> None:
-    checks = {check.__name__.removeprefix("check_") for check in HOST_CHECKS}
+    checks = {name_of(check) for check in HOST_CHECKS}
     assert {check for found, _, _ in BROKEN for check in found} | {"discovers"} == checks
 
 

@@ -12,13 +12,14 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import attrs
 import pytest
+from kit import failures, name_of
 from size import WHOLE
 
 from hostspec import (
@@ -213,29 +214,21 @@ def broken(
     return type("BrokenCase", (base,), {"plugin": Plugin(provider, action), **members})()
 
 
-CHECKS = {check.__name__.removeprefix("check_"): check for check in PROVIDER_CHECKS}
-
-
-def failing(
-    case: ProviderCase, checks: Iterable[Callable[[ProviderCase], None]] = PROVIDER_CHECKS
-) -> dict[str, str]:
-    """Run checks; return the failures with their messages."""
-    failed = {}
-    for check in checks:
-        try:
-            check(case)
-        except ConformanceError as error:
-            failed[check.__name__.removeprefix("check_")] = str(error)
-    return failed
+CHECKS = {name_of(check): check for check in PROVIDER_CHECKS}
 
 
 def test_sound_provider_passes_every_check() -> None:
-    assert failing(WholeCase()) == {}
+    assert failures(WholeCase(), PROVIDER_CHECKS) == {}
 
 
 def test_sound_provider_with_probe_and_install_flow_passes() -> None:
     kind = type("Connecting", (Sound,), {"install_flow": lambda _: Connect()})
-    assert failing(broken(provider=kind, action=Probing, install_settings={"app": "one"})) == {}
+    assert (
+        failures(
+            broken(provider=kind, action=Probing, install_settings={"app": "one"}), PROVIDER_CHECKS
+        )
+        == {}
+    )
 
 
 def test_on_missed_may_return_an_acknowledge_too() -> None:
@@ -243,7 +236,7 @@ def test_on_missed_may_return_an_acknowledge_too() -> None:
         said = attrs.evolve(opening, operation=Operation.ACKNOWLEDGE)
         return [opening, said, closing]
 
-    assert failing(broken(action=missing(change))) == {}
+    assert failures(broken(action=missing(change)), PROVIDER_CHECKS) == {}
 
 
 # --- names and settings
@@ -1068,7 +1061,7 @@ def test_broken_provider_fails_its_check(check: str, case: ProviderCase, words: 
     `make test` does on one for each check, and on all whose secret cannot be looked for.
     """
     every = WHOLE or any(case is first for first in FIRST) or check == "canary"
-    failed = failing(case, PROVIDER_CHECKS if every else [CHECKS[check]])
+    failed = failures(case, PROVIDER_CHECKS if every else [CHECKS[check]])
     assert list(failed) == [check], failed
     assert words in failed[check]
 
@@ -1081,7 +1074,7 @@ def test_every_failure_of_a_provider_that_never_plans_is_a_sentence() -> None:
     def refuse(alert):
         raise OSError("never")
 
-    failed = failing(broken(action=doing(refuse)))
+    failed = failures(broken(action=doing(refuse)), PROVIDER_CHECKS)
     assert "sound.page.plan raised OSError for a firing alert" in failed["delivers"]
 
 

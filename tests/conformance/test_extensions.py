@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
+from kit import name_of
 
 from hostspec import Alert, Secret, hookimpl, hookspec, setting
 from hostspec.testing import EXTENSION_CHECKS, ConformanceError, ExtensionCase, ExtensionConformance
@@ -244,5 +245,5 @@ def test_broken_extension_fails_its_check(
 
 
 def test_every_check_has_a_broken_extension() -> None:
-    names = {check.__name__.removeprefix("check_") for check in EXTENSION_CHECKS}
+    names = {name_of(check) for check in EXTENSION_CHECKS}
     assert {check for check, _, _ in BROKEN} == names
