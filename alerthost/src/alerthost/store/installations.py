@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -108,9 +107,7 @@ class Installations:
         statement = sa.insert(installations).values(
             **values, version=1, created_at=values["updated_at"]
         )
-        with self._naming(installation.name) as connection:
-            connection.execute(statement)
-            return self._named(installation.name, connection)
+        return self._write(statement, installation.name)
 
     def replace(
         self, stored: StoredInstallation, installation: Installation[Any]
@@ -126,12 +123,7 @@ class Installations:
             .where(*_unchanged(stored))
             .values(**self._values(installation), version=stored.version + 1)
         )
-        with self._naming(installation.name) as connection:
-            _expect_one(connection.execute(statement), stored)
-            if reason := stored.distrust_reason():
-                message = f"installation {stored.name!r}: {reason}"
-                raise StoreError(message)
-            return self._named(installation.name, connection)
+        return self._write(statement, installation.name, replaced=stored)
 
     def remove(self, stored: StoredInstallation) -> None:
         """Remove an installation that was read, with its secrets.
@@ -190,18 +182,23 @@ class Installations:
                 )
         return count
 
-    @contextlib.contextmanager
-    def _naming(self, name: str) -> Iterator[sa.Connection]:
+    def _write(
+        self, statement: sa.UpdateBase, name: str, replaced: StoredInstallation | None = None
+    ) -> StoredInstallation:
+        """Insert or replace an installation, and return it as it is stored."""
         try:
             with self._database.begin() as connection:
-                yield connection
+                result = connection.execute(statement)
+                if replaced is not None:
+                    _expect_one(result, replaced)
+                    if reason := replaced.distrust_reason():
+                        message = f"installation {replaced.name!r}: {reason}"
+                        raise StoreError(message)
+                named = sa.select(installations).where(installations.c.name == name)
+                return self._stored(connection.execute(named).one())
         except IntegrityError:
             message = f"installation {name!r} already exists; choose another name"
             raise StoreError(message) from None
-
-    def _named(self, name: str, connection: sa.Connection) -> StoredInstallation:
-        statement = sa.select(installations).where(installations.c.name == name)
-        return self._stored(connection.execute(statement).one())
 
     def _values(self, installation: Installation[Any]) -> dict[str, Any]:
         _check_name(installation.name)
