@@ -26,9 +26,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def fail(world: World, kind: OutcomeKind, times: int) -> None:
     world.fail(*[Outcome(kind, "why")] * times)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.settle(300)
+    world.advance_in_steps(300)
 
 
 def lane_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -40,7 +40,7 @@ def test_failing_lane_is_logged_once(world: World, caplog: pytest.LogCaptureFixt
     assert lane_messages(caplog) == ["acme/Everybody does not deliver: unreachable: why", AGAIN]
 
     caplog.clear()
-    world.say("cpu")
+    world.accept("cpu")
     world.drain()
     assert lane_messages(caplog) == []
 
@@ -74,9 +74,9 @@ def test_each_cause_is_logged_when_it_changes(
     world.fail(*[Outcome(outage, "no answer")] * FAILED_ATTEMPTS)
     world.fail(Outcome(wrong, "Invalid routing key"), Outcome(outage, "no answer"))
     world.fail(Outcome(wrong, "Invalid routing key"), Outcome(wrong, "no such service"))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.settle(290)
+    world.advance_in_steps(290)
     assert lane_messages(caplog) == [
         "acme/Everybody does not deliver: unreachable: no answer",
         "acme/Everybody does not deliver: misconfigured: Invalid routing key",
@@ -90,8 +90,8 @@ def test_number_of_remembered_causes_is_bounded(
 ) -> None:
     count = MOST_CAUSES + 2
     world.fail(*[Outcome(OutcomeKind.MISCONFIGURED, f"why {n}") for n in range(count)])
-    world.say("disk")
-    world.settle(40 * count, step=35)
+    world.accept("disk")
+    world.advance_in_steps(40 * count, step=35)
     assert len(lane_messages(caplog)) == count + 1
 
 
@@ -103,11 +103,11 @@ def test_single_failing_delivery_does_not_count_for_its_lane(
         return Outcome(OutcomeKind.MISCONFIGURED if bad else OutcomeKind.DELIVERED, "403")
 
     world.page.behaviour["send"] = send
-    world.say("bad")
+    world.accept("bad")
     world.drain()
     for number in range(retry_policy.FEWEST_TRIES - 1):
-        world.say(f"good {number}")
-        world.later(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
+        world.accept(f"good {number}")
+        world.advance(retry_policy.LONGEST_RETRY)  # which no jitter exceeds
     assert lane_messages(caplog) == ["acme/Everybody does not deliver: misconfigured: 403", AGAIN]
     assert world.states.count("dead") == 1
 
@@ -116,10 +116,10 @@ def test_open_incidents_under_a_bad_key_are_logged_apart(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     world.fail(Outcome(OutcomeKind.MISCONFIGURED, "why"))
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
     assert lane_messages(caplog) == [
         "acme/Everybody (open incidents) does not deliver: misconfigured: why"

@@ -24,17 +24,17 @@ REJECTED, MISCONFIGURED = OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED
 def refuse(world: World, key: str = "disk", status: str = "firing") -> int:
     """Have a delivery rejected; return its number."""
     world.fail(Outcome(REJECTED, "no such field"))
-    world.say(key, status)
+    world.accept(key, status)
     world.drain()
-    return world.entry().id
+    return world.delivery().id
 
 
 def test_a_delivery_is_shown_with_its_state(world: World) -> None:
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
-    submission_id = world.say("disk")
+    submission_id = world.accept("disk")
     world.drain()
 
-    entry = world.entry()
+    entry = world.delivery()
     assert (entry.state, entry.attempts, entry.outcome, entry.reason) == (
         "queued",
         1,
@@ -53,7 +53,7 @@ def test_a_status_has_the_reason_for_no_delivery(worlds: Callable[..., World]) -
         return [rule_of(plugins, matches=lambda alert: alert.key == "disk")]  # type: ignore[arg-type]
 
     world = worlds(rules=rules)
-    ids = [world.say("cpu"), world.say("cpu", "resolved"), "unknown"]
+    ids = [world.accept("cpu"), world.accept("cpu", "resolved"), "unknown"]
     assert world.engine.admin.statuses(ids)[0].note is None
     world.drain()
 
@@ -69,7 +69,7 @@ def test_a_status_has_the_reason_for_no_delivery(worlds: Callable[..., World]) -
 
 def test_a_failed_plan_is_reported(world: World) -> None:
     world.page.behaviour["plan"] = lambda _: 1 / 0
-    submission_id = world.say("disk")
+    submission_id = world.accept("disk")
     world.drain()
 
     (status,) = world.engine.admin.statuses([submission_id])
@@ -88,7 +88,7 @@ def test_a_replay_plans_again(world: World) -> None:
     assert world.drain() == ["trigger disk"]
     assert world.states == ["coalesced", "delivered"]
     assert world.engine.admin.statuses([submission_id])[0].entries[0].state == "delivered"
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
     with pytest.raises(AdminError, match="was not given up: it is coalesced"):
         world.engine.admin.replay(number)
 
@@ -97,7 +97,7 @@ def test_a_replay_plans_again(world: World) -> None:
 def test_a_replay_sends_nothing_for_a_resolved_problem(world: World, said: list[str]) -> None:
     number = refuse(world)
     for status in said:
-        world.say("disk", status)
+        world.accept("disk", status)
     world.drain()
 
     submission_id = world.engine.admin.replay(number)
@@ -111,7 +111,7 @@ def test_a_replay_sends_nothing_for_a_resolved_problem(world: World, said: list[
 
 def test_a_replay_as_planned_is_sent(world: World) -> None:
     number = refuse(world)
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
 
     world.engine.admin.replay(number, as_is=True)
@@ -120,19 +120,19 @@ def test_a_replay_as_planned_is_sent(world: World) -> None:
 
 
 def test_a_replayed_resolve_closes_an_incident_without_holders(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     number = refuse(world, status="resolved")
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
     assert world.engine.admin.replay(number)
     assert world.drain() == ["resolve disk"]
-    assert world.open == []
+    assert world.open_keys == []
 
 
 @pytest.mark.parametrize("over", [False, True])
 def test_a_replayed_acknowledgement_opens_nothing(world: World, *, over: bool) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     number = refuse(world, status="acknowledged")
     if over:
@@ -144,15 +144,15 @@ def test_a_replayed_acknowledgement_opens_nothing(world: World, *, over: bool) -
 
 
 def test_a_replayed_resolve_closes_no_incident_that_fires_again(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     number = refuse(world, status="resolved")
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert world.engine.admin.replay(number) is None
     assert world.drain() == []
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 @pytest.mark.parametrize("can", [UPDATING, SILENT])
@@ -161,65 +161,68 @@ def test_an_uncertain_trigger_opens_an_incident_when_replayed(
 ) -> None:
     world = worlds(can=can)
     world.fail(OutcomeKind.UNCERTAIN)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
-    assert world.engine.admin.replay(world.entry().id)
+    assert world.engine.admin.replay(world.delivery().id)
 
-    assert world.later(2) == ["trigger disk"]
+    assert world.advance(2) == ["trigger disk"]
     assert world.states == ["coalesced", "delivered"]
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def unconfirmed(world: World) -> None:
     """Resolve a problem whose trigger may still arrive late."""
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    assert world.later(2) == ["trigger disk", "resolve disk"]
+    world.accept("disk", "resolved")
+    assert world.advance(2) == ["trigger disk", "resolve disk"]
 
 
 def test_a_confirming_resolve_can_be_replayed(world: World) -> None:
     unconfirmed(world)
     world.fail(REJECTED)
-    assert world.later(61) == ["resolve disk"]
-    assert world.open == ["disk"]
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == ["disk"]
 
-    assert world.engine.admin.replay(world.entry().id)
+    assert world.engine.admin.replay(world.delivery().id)
 
     assert world.drain() == ["resolve disk"]
-    assert world.later(61) == ["resolve disk"]
-    assert world.open == []
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_discarding_a_delivery_of_an_ended_incident_closes_no_other(world: World) -> None:
     unconfirmed(world)
-    world.say("disk")
+    world.accept("disk")
     world.fail(OutcomeKind.DELIVERED, REJECTED)
     assert world.drain() == ["resolve disk", "trigger disk"]
     [number] = world.engine.admin.numbers([DeliveryState.REJECTED])
     world.engine.admin.forget(world.engine.admin.incidents()[0].id)
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk"]
 
     world.engine.admin.discard_delivery(number)
 
-    assert world.settle() == []
-    assert world.open == ["disk"]
+    assert world.advance_in_steps() == []
+    assert world.open_keys == ["disk"]
 
 
 def test_a_discarded_delivery_is_not_sent(world: World) -> None:
     world.fail(MISCONFIGURED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
-    world.engine.admin.discard_delivery(world.entry().id)
+    world.engine.admin.discard_delivery(world.delivery().id)
 
-    assert world.later(60) == []
+    assert world.advance(60) == []
     assert world.states == ["discarded"]
-    assert world.open == []
-    for number, why in ((world.entry().id, "is finished: it is discarded"), (99, "no delivery 99")):
+    assert world.open_keys == []
+    for number, why in (
+        (world.delivery().id, "is finished: it is discarded"),
+        (99, "no delivery 99"),
+    ):
         with pytest.raises(AdminError, match=why):
             world.engine.admin.discard_delivery(number)
 
@@ -227,18 +230,18 @@ def test_a_discarded_delivery_is_not_sent(world: World) -> None:
 def test_a_delivery_in_flight_cannot_be_discarded(world: World) -> None:
     def send(_: object) -> Outcome:
         with pytest.raises(AdminError, match="being sent now"):
-            world.engine.admin.discard_delivery(world.entry().id)
+            world.engine.admin.discard_delivery(world.delivery().id)
         return Outcome(OutcomeKind.DELIVERED)
 
     world.page.behaviour["send"] = send
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert world.states == ["delivered"]
 
 
 def test_an_incident_is_resolved_by_hand(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     (row,) = world.engine.admin.incidents()
     assert (row.trigger_delivered, row.may_be_open, row.open, row.orphaned) == (
@@ -252,7 +255,7 @@ def test_an_incident_is_resolved_by_hand(world: World) -> None:
 
     assert submission_id
     assert world.drain() == ["resolve disk"]
-    assert world.open == []
+    assert world.open_keys == []
     assert world.engine.admin.statuses([submission_id])[0].settled
     with pytest.raises(AdminError, match="no open incident"):
         world.engine.admin.resolve(row.id)
@@ -260,12 +263,12 @@ def test_an_incident_is_resolved_by_hand(world: World) -> None:
 
 def test_an_incident_without_a_resolve_is_ended_in_the_store(worlds: Callable[..., World]) -> None:
     world = worlds(can=SILENT)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert world.engine.admin.resolve(world.engine.admin.incidents()[0].id) is None
     assert world.drain() == []
-    assert world.open == []
+    assert world.open_keys == []
 
 
 def test_a_replay_needs_the_action_and_the_submission(world: World) -> None:
@@ -292,20 +295,20 @@ def test_a_replay_of_a_pruned_delivery_sends_nothing(world: World) -> None:
 
 def test_after_a_discarded_delivery_the_next_is_sent(world: World) -> None:
     world.fail(MISCONFIGURED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "acknowledged")
+    world.accept("disk", "acknowledged")
     world.drain()
-    first, _ = [each.id for each in reversed(world.entries)]
+    first, _ = [each.id for each in reversed(world.deliveries)]
 
     world.engine.admin.discard_delivery(first)
 
-    assert world.later(31) == ["acknowledge disk"]
+    assert world.advance(31) == ["acknowledge disk"]
     assert world.states == ["discarded", "delivered"]
 
 
 def test_a_missing_or_failing_action_cannot_resolve(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     (row,) = world.engine.admin.incidents()
 
@@ -315,13 +318,13 @@ def test_a_missing_or_failing_action_cannot_resolve(world: World) -> None:
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
     with pytest.raises(AdminError, match="is gone; enable its plugin first"):
         world.engine.admin.resolve(row.id)
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def test_unsettled_deliveries_are_counted(world: World) -> None:
     refuse(world, "cpu")
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     admin = world.engine.admin
@@ -329,15 +332,15 @@ def test_unsettled_deliveries_are_counted(world: World) -> None:
     assert [entry.delivery.alert.key for entry in admin.deliveries(blocked=True)] == ["disk", "cpu"]
     assert admin.deliveries(blocked=False) == ()
     assert admin.numbers([DeliveryState.QUEUED]) == (2,)
-    found, listed = admin.delivery(2), world.entry()
+    found, listed = admin.delivery(2), world.delivery()
     assert attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={})) == listed
     with pytest.raises(AdminError, match="there is no delivery 99"):
         admin.delivery(99)
 
 
 def test_open_incidents_are_counted_by_action_and_installation(world: World) -> None:
-    world.say("disk")
-    world.say("cpu")
+    world.accept("disk")
+    world.accept("cpu")
     world.drain()
 
     admin = world.engine.admin
@@ -352,14 +355,14 @@ def test_open_incidents_are_counted_by_action_and_installation(world: World) -> 
 
 def test_forgetting_an_incident_discards_its_deliveries(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     [row] = world.engine.admin.incidents()
 
     world.engine.admin.forget(row.id)
 
-    assert (world.open, world.states) == ([], ["discarded"])
-    assert world.later(3600) == []
+    assert (world.open_keys, world.states) == ([], ["discarded"])
+    assert world.advance(3600) == []
     with pytest.raises(AdminError, match=f"there is no open incident {row.id}"):
         world.engine.admin.forget(row.id)
 
@@ -374,18 +377,18 @@ def test_an_incident_with_a_delivery_in_flight_is_not_forgotten(world: World) ->
         reported.append(str(caught.value))
 
     world.page.behaviour["send"] = deliver(forget)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert reported == ["the delivery 1 is being sent now; try again"]
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def test_very_many_statuses_are_read_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.outbox.admin_rows.TOGETHER", 2)
-    ids = [world.say(f"disk-{number}") for number in range(5)]
+    ids = [world.accept(f"disk-{number}") for number in range(5)]
     world.drain()
 
     statuses = world.engine.admin.statuses(ids)
@@ -399,7 +402,7 @@ def test_very_many_statuses_are_read_in_parts(
 def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the bodies of one chunk are in memory, however many deliveries are listed."""
     monkeypatch.setattr(serialisation, "CHUNK_BYTES", 200_000)
-    ids = [world.say(f"disk-{number}") for number in range(60)]
+    ids = [world.accept(f"disk-{number}") for number in range(60)]
     world.drain()
     large = "x" * 100_000
     world.execute(
@@ -421,14 +424,14 @@ def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.Mo
 
 def test_a_queued_delivery_has_the_time_of_its_next_attempt(world: World) -> None:
     world.fail(Outcome(MISCONFIGURED, "wrong key"))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
-    (opening,) = world.entries
+    (opening,) = world.deliveries
     assert opening.next_try is not None
     assert START < opening.next_try <= START + 30
-    world.later(31)
-    assert world.entry().next_try is None
+    world.advance(31)
+    assert world.delivery().next_try is None
 
 
 def test_admin_reports_whether_a_process_delivers(world: World) -> None:
@@ -442,23 +445,23 @@ def test_admin_reports_whether_a_process_delivers(world: World) -> None:
 def test_blocked_lanes_are_listed_with_their_present_cause(world: World) -> None:
     """After an outage and a wrong key, deliveries tried in the outage show the wrong key, too."""
     world.fail(Outcome(OutcomeKind.UNREACHABLE, "no answer"))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     assert world.engine.admin.blocked() == ()
     world.fail(Outcome(MISCONFIGURED, "Invalid routing key"))
-    world.say("cpu")
-    world.later(1.1)
-    world.say("memory")
+    world.accept("cpu")
+    world.advance(1.1)
+    world.accept("memory")
     world.engine._dispatcher.plan_ahead()
 
     (blocked,) = world.engine.admin.blocked()
     assert (blocked.ref.destination, blocked.reason) == ("all", "Invalid routing key")
     assert (blocked.since, blocked.queued) == (world.clock.now, 3)
-    assert {entry.lane_reason for entry in world.entries} == {"Invalid routing key"}
-    assert {as_json(entry, LaneNames())["reason"] for entry in world.entries} == {
+    assert {entry.lane_reason for entry in world.deliveries} == {"Invalid routing key"}
+    assert {as_json(entry, LaneNames())["reason"] for entry in world.deliveries} == {
         "Invalid routing key"
     }
 
-    for entry in world.entries:
+    for entry in world.deliveries:
         world.engine.admin.discard_delivery(entry.id)
     assert world.engine.admin.blocked() == ()

@@ -12,27 +12,27 @@ from alerthost.outbox.maintenance import DAY, Patience
 @pytest.mark.parametrize("days", [400, -400])
 def test_a_clock_jump_and_back_forgets_no_incident(world: World, days: int) -> None:
     world.new_engine(patience=Patience())
-    world.say("before")
+    world.accept("before")
     world.drain()
     world.clock.now += days * DAY
-    world.settle(4, step=2)
-    world.say("meanwhile")
-    world.settle(4, step=2)
+    world.advance_in_steps(4, step=2)
+    world.accept("meanwhile")
+    world.advance_in_steps(4, step=2)
     world.clock.now -= days * DAY
-    world.settle(4, step=2)
-    assert sorted(world.open) == ["before", "meanwhile"]
-    assert len(world.entries) == 2, "the history is kept, too"
+    world.advance_in_steps(4, step=2)
+    assert sorted(world.open_keys) == ["before", "meanwhile"]
+    assert len(world.deliveries) == 2, "the history is kept, too"
 
-    world.say("before", "resolved")
-    world.say("meanwhile", "resolved")
+    world.accept("before", "resolved")
+    world.accept("meanwhile", "resolved")
     assert sorted(world.drain()) == ["resolve before", "resolve meanwhile"]
 
 
 def test_a_silent_incident_is_forgotten_after_a_steady_time(world: World) -> None:
     world.new_engine(patience=Patience())
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.settle(89 * DAY, step=DAY)
-    assert world.open == ["disk"]
-    world.settle(2 * DAY, step=DAY)
-    assert world.open == []
+    world.advance_in_steps(89 * DAY, step=DAY)
+    assert world.open_keys == ["disk"]
+    world.advance_in_steps(2 * DAY, step=DAY)
+    assert world.open_keys == []

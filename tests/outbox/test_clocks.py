@@ -31,9 +31,9 @@ def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
 @EITHER
 @pytest.mark.parametrize("ahead", [{"seconds": 5}, {"hours": 2}, {"hours": 26}, {"days": 36_000}])
 def test_a_sender_clock_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) -> None:
-    at.say("firing", updated_at=NOW + dt.timedelta(**ahead))
+    at.deliver("firing", updated_at=NOW + dt.timedelta(**ahead))
     at.clock.now += 2
-    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
+    at.deliver("resolved", updated_at=NOW + dt.timedelta(seconds=1))
 
     assert at.reported == ["trigger", "resolve"]
 
@@ -41,33 +41,33 @@ def test_a_sender_clock_ahead_delays_nothing(at: Paging, ahead: dict[str, int]) 
 @pytest.mark.parametrize("back", [0, 8 * 3600])
 def test_an_update_before_a_wrong_future_time_is_applied(at: Paging, back: int) -> None:
     """Neither a time far ahead nor the time of its acceptance is used for comparison."""
-    at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
+    at.deliver("firing", updated_at=NOW + dt.timedelta(hours=26))
     at.clock.now += 60
-    at.say("resolved", updated_at=NOW - dt.timedelta(seconds=back))
+    at.deliver("resolved", updated_at=NOW - dt.timedelta(seconds=back))
 
     assert at.reported == ["trigger", "resolve"]
 
 
 def test_the_order_of_a_sender_with_a_correct_clock_counts(at: Paging) -> None:
     at.clock.now += 60
-    at.say("firing", updated_at=NOW + dt.timedelta(seconds=20))
-    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=10))
+    at.deliver("firing", updated_at=NOW + dt.timedelta(seconds=20))
+    at.deliver("resolved", updated_at=NOW + dt.timedelta(seconds=10))
 
     assert at.reported == ["trigger"]
 
 
 def test_a_host_clock_ahead_delays_nothing(at: Paging) -> None:
     at.clock.now += 26 * 3600
-    at.say("firing", updated_at=NOW + dt.timedelta(hours=26))
+    at.deliver("firing", updated_at=NOW + dt.timedelta(hours=26))
     at.clock.now = START + 2
-    at.say("resolved", updated_at=NOW + dt.timedelta(seconds=1))
+    at.deliver("resolved", updated_at=NOW + dt.timedelta(seconds=1))
 
     assert at.reported == ["trigger", "resolve"]
 
 
 def test_a_time_ahead_is_a_repair(at: Paging) -> None:
     later = NOW + dt.timedelta(hours=2)
-    at.say("firing", source="db-1", severity="error", started_at=later, updated_at=later)
+    at.deliver("firing", source="db-1", severity="error", started_at=later, updated_at=later)
 
     (entry,) = at.engine.admin.deliveries()
     assert entry.delivery.repairs == (

@@ -76,7 +76,7 @@ class Process:
 
     popen: subprocess.Popen[str]
 
-    def say(self, numbers: Iterable[str]) -> None:
+    def send_numbers(self, numbers: Iterable[str]) -> None:
         assert self.popen.stdin
         self.popen.stdin.write("".join(f"{number}\n" for number in numbers))
         self.popen.stdin.flush()
@@ -196,7 +196,7 @@ def test_no_alert_is_lost_when_processes_are_killed(cluster: Cluster) -> None:
         first += AT_ONCE
         unheard = [set(numbers[0::2]), set(numbers[1::2])]
         for front, given in zip(fronts, unheard, strict=True):
-            front.say(sorted(given, key=int))
+            front.send_numbers(sorted(given, key=int))
         for _ in range(chance.randint(1, AT_ONCE // 2)):
             unheard[0].remove(fronts[0].hear())
         trouble = troubles[round_ % len(troubles)]
@@ -213,7 +213,7 @@ def test_no_alert_is_lost_when_processes_are_killed(cluster: Cluster) -> None:
         else:
             # numbers without an answer are given to the other process
             left = unheard[0].difference(fronts[0].kill())
-            fronts[1].say(sorted(left, key=int))
+            fronts[1].send_numbers(sorted(left, key=int))
             unheard = [set(), unheard[1] | left]
             fronts[0] = cluster.start("front")
         for front, rest in zip(fronts, unheard, strict=True):
@@ -339,7 +339,7 @@ def test_concurrent_updates_of_one_alert_are_sent_in_the_order_of_commits(cluste
     for first in range(0, 2 * PAIRS, 2):
         numbers = [str(number * PROBLEMS) for number in (first, first + 1)]  # of one problem
         for front, number in zip(fronts, numbers, strict=True):
-            front.say([number])
+            front.send_numbers([number])
         assert [front.hear() for front in fronts] == numbers
         assert all(status.settled for status in cluster.engine.wait(numbers, 120))
         rows = cluster.execute("SELECT submission_id FROM submissions ORDER BY id")
@@ -360,7 +360,7 @@ def test_of_five_hosts_that_start_together_one_migrates(cluster: Cluster) -> Non
         holding.execute(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
         processes = [cluster.launch(role) for role in ("front", "front", *["worker"] * 3)]
         for number, front in enumerate(processes[:2]):
-            front.say([str(number)])
+            front.send_numbers([str(number)])
         while cluster.execute(QUEUED)[0][0] < len(processes):
             assert not cluster.execute("SELECT * FROM made")
     assert [each.hear() for each in processes] == ["0", "1", "works", "works", "works"]

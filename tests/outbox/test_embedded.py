@@ -51,7 +51,7 @@ def test_a_log_handler_may_accept_what_is_logged_while_planning(
         return []
 
     world.page.behaviour["plan"] = plan
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert accepting.failed == []
@@ -129,15 +129,15 @@ def test_what_is_blocked_late_or_given_up_is_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     assert caplog.messages == ["acme/all is blocked until it is repaired: "]
     caplog.clear()
 
-    world.later(400.0)
-    world.settle(7200.0)
+    world.advance(400.0)
+    world.advance_in_steps(7200.0)
     world.fail(OutcomeKind.REJECTED)
-    world.say("cpu")
+    world.accept("cpu")
     world.drain()
 
     assert caplog.messages[0].startswith("alert disk: trigger to acme/all is late: misconfigured")
@@ -152,7 +152,7 @@ def test_the_observer_of_the_host_has_no_deadline(world: World) -> None:
         reported.append((hook, receipt.delivery.alert.key))
 
     world.new_engine(observe=observe)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     assert reported == [("hostspec_delivered", "disk")]

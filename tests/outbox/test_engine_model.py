@@ -362,7 +362,7 @@ class Story(RuleBasedStateMachine):
             elif status == "rotated":
                 self.rotate(keep=False)
             else:
-                self.say(alert, status)
+                self.accept(alert, status)
         if seconds:
             self.wait(min(seconds, 61.0))
         for pause in (0.0, 2.0, *([61.0] if seconds > 61 else [])):
@@ -399,7 +399,7 @@ class Story(RuleBasedStateMachine):
         self, alert: str, status: str, lane: str, statuses: list[str], seconds: float
     ) -> None:
         self.statuses[lane].extend(statuses)
-        self.say(alert, status)
+        self.accept(alert, status)
         self.drain(None)
         self.clock.now += seconds
         self.drain(None)
@@ -451,7 +451,7 @@ class Story(RuleBasedStateMachine):
         """Hang an attempt while another engine accepts the next updates and delivers them."""
         self.statuses[lane].append(fate)
         self.meanwhile[lane].append((alert, statuses, seconds))
-        self.say(alert, "firing")
+        self.accept(alert, "firing")
         self.drain(None)
 
     @rule(
@@ -472,7 +472,7 @@ class Story(RuleBasedStateMachine):
         self.interruptions = times
 
     @rule(alert=ALERTS, status=STATUSES)
-    def say(self, alert: str, status: str) -> None:
+    def accept(self, alert: str, status: str) -> None:
         self.moment += 1
         if status == "firing":
             self.firing.add(alert)
@@ -632,7 +632,7 @@ class Story(RuleBasedStateMachine):
         Only incidents whose resolve was discarded by hand may stay orphaned.
         """
         for alert in sorted(self.firing):
-            self.say(alert, "resolved")
+            self.accept(alert, "resolved")
         self.run_down()
         self.keys = [f"key {number}" for number in range(self.rotations, -1, -1)]
         self.restart()
@@ -650,7 +650,7 @@ class Story(RuleBasedStateMachine):
         self.reconfigure("all")
         for alert in sorted(self.firing):
             # an alert that fires on an old key is sent again, and opens a new incident
-            self.say(alert, "firing")
+            self.accept(alert, "firing")
         self.run_down()
         for case in self.engine.admin.incidents():
             if spot_of(case.incident.ref) in self.left_open and not case.incident.holders:
@@ -723,7 +723,7 @@ def test_an_incident_that_is_orphaned_while_its_trigger_hangs_recovers(database:
     story = Story(database, 1)
     story.start(PAGE)
     story.hang_next(lane=ONE, alert="b1", statuses=["resolved", "rotated"], seconds=122.0)
-    story.say("b1", "firing")
+    story.accept("b1", "firing")
     story.drain(None)
     assert story.pagerduty.open == {("key 0", (ONE, "b"))}
     story.teardown()
@@ -752,5 +752,5 @@ def test_an_orphan_whose_resolve_is_discarded_is_still_listed(database: Database
     story.replay_by_hand(number=3)
     story.freeze_next(alert="b1", lane="one", seconds=45.0, statuses=[])
     story.drop_by_hand(number=1)
-    story.say(alert="a2", status="acknowledged")
+    story.accept(alert="a2", status="acknowledged")
     story.teardown()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, World, leased
+from engines import EITHER, World, lease_as_dead_process
 from recorder import UPDATING
 
 from alerthost.outbox import leasing
@@ -59,13 +59,13 @@ def test_an_incident_opened_by_a_dead_process_is_followed_up_by_its_handle(
 ) -> None:
     """The first attempt of a lane records its expected handle; later leases carry it."""
     for number in range(openings - 1):
-        world.say(f"before {number}")
+        world.accept(f"before {number}")
     world.drain()
-    world.say("disk")
+    world.accept("disk")
     kill(world, monkeypatch)
     rotate(world)
 
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     assert world.drain() == ["trigger disk", "resolve disk"]
     assert handles(world)[-2:] == [OLD, OLD]
 
@@ -73,13 +73,13 @@ def test_an_incident_opened_by_a_dead_process_is_followed_up_by_its_handle(
 def test_an_expected_handle_of_an_earlier_key_is_not_used(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.say("cpu")
+    world.accept("cpu")
     world.drain()
     rotate(world)
-    world.say("disk")
+    world.accept("disk")
     kill(world, monkeypatch)
 
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
     assert handles(world)[-2:] == [NEW, NEW]
 
@@ -95,38 +95,38 @@ def test_only_the_first_trigger_of_a_lane_records_the_handle(
         lambda writing, lease: promised.append(promise(writing, lease)),
     )
     for key in ("disk", "cpu", "memory"):
-        world.say(key)
+        world.accept(key)
     world.drain()
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
     assert len(promised) == 1
 
 
 def test_a_trigger_that_did_not_arrive_opens_under_the_newest_key(world: World) -> None:
     world.fail(OutcomeKind.THROTTLED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     rotate(world)
-    world.settle(600)
-    world.say("disk", "resolved")
+    world.advance_in_steps(600)
+    world.accept("disk", "resolved")
     world.drain()
     assert handles(world) == [None, None, NEW]
 
 
 def test_an_attempt_that_failed_in_the_action_is_repeated_under_its_handle(world: World) -> None:
     world.fail(RuntimeError("broken"))  # type: ignore[arg-type]
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     rotate(world)
-    world.settle(600)
+    world.advance_in_steps(600)
     assert handles(world) == [None, OLD]
 
 
 def test_the_returned_handle_overrides_the_expected_one(world: World) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
     assert handles(world) == [None, NEW]
 
@@ -135,7 +135,7 @@ def test_an_action_without_expected_handle_still_sends(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.page.expected_handle = lambda *_: 1 / 0  # type: ignore[method-assign]
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk"]
     assert "the action pager.page failed at " in caplog.text
 
@@ -147,7 +147,7 @@ def test_nothing_is_sent_before_the_expected_handle_is_recorded(
         message = "the disk is full"
         raise StoreError(message)
 
-    world.say("disk")
+    world.accept("disk")
     with monkeypatch.context() as patched:
         patched.setattr(leasing, "record_expected_handle", full)
         with pytest.raises(StoreError, match="full"):
@@ -155,12 +155,12 @@ def test_nothing_is_sent_before_the_expected_handle_is_recorded(
     assert world.page.sent == []
 
     assert world.drain() == ["trigger disk"]
-    assert world.entry().attempts == 1
+    assert world.delivery().attempts == 1
 
 
 def test_a_reclaimed_lease_records_no_expected_handle(world: World) -> None:
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     world.drain()
 
     with world.database.begin() as connection:
@@ -172,8 +172,8 @@ def test_a_ticket_opened_by_a_dead_process_keeps_its_expected_id(
     worlds: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = promising(worlds(can=UPDATING))
-    world.say("disk")
+    world.accept("disk")
     kill(world, monkeypatch)
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     assert world.drain() == ["resolve disk"]
     assert handles(world)[-1] == OLD

@@ -38,11 +38,11 @@ def poison(world: World, outcome: Outcome, seconds: float = 0.0) -> None:
 
 def goods(world: World) -> list[str]:
     """Return the states of the sound deliveries."""
-    return [str(each.state) for each in reversed(world.entries) if not is_bad(each.delivery)]
+    return [str(each.state) for each in reversed(world.deliveries) if not is_bad(each.delivery)]
 
 
 def bads(world: World) -> list[str]:
-    return [str(each.state) for each in reversed(world.entries) if is_bad(each.delivery)]
+    return [str(each.state) for each in reversed(world.deliveries) if is_bad(each.delivery)]
 
 
 @EITHER
@@ -56,19 +56,19 @@ def test_a_few_failing_deliveries_delay_no_other(
 ) -> None:
     poison(world, outcome, seconds)
     for number in range(count):
-        world.say(f"bad {number}", severity="critical")
-    world.settle(10, step=0.5)
+        world.accept(f"bad {number}", severity="critical")
+    world.advance_in_steps(10, step=0.5)
     for number in range(14):
-        world.say(f"good {number}", severity="warning")
+        world.accept(f"good {number}", severity="warning")
     began = world.clock.now
     while set(goods(world)) != {"delivered"}:
-        world.later(0.5)
+        world.advance(0.5)
     assert world.clock.now - began < 30 + 4 * count * seconds
 
-    world.say("good page", severity="critical")
+    world.accept("good page", severity="critical")
     began = world.clock.now
     while set(goods(world)) != {"delivered"}:
-        world.later(0.5)
+        world.advance(0.5)
     assert world.clock.now - began <= 2.5 + 2 * seconds
 
 
@@ -77,37 +77,37 @@ def test_a_failing_delivery_is_dead_lettered_while_others_get_through(
     outcome: Outcome, world: World
 ) -> None:
     poison(world, outcome)
-    world.say("bad")
+    world.accept("bad")
     world.drain()
     for number in range(60):
-        world.say(f"good {number}", severity="critical")
-        world.settle(10, step=1)
+        world.accept(f"good {number}", severity="critical")
+        world.advance_in_steps(10, step=1)
     assert bads(world) == ["dead"]
     assert set(goods(world)) == {"delivered"}
-    assert world.entry(0).attempts <= 10
-    assert world.entry(0).reason == outcome.reason
+    assert world.delivery(0).attempts <= 10
+    assert world.delivery(0).reason == outcome.reason
 
 
 def test_while_nothing_gets_through_nothing_is_dead_lettered(world: World) -> None:
     """One delivery gets through after the first failure; then the provider is down."""
     world.fail(TIMED_OUT)
-    world.say("disk", severity="critical")
+    world.accept("disk", severity="critical")
     world.drain()
-    world.say("cpu")
-    world.later(1.1)
+    world.accept("cpu")
+    world.advance(1.1)
     assert sorted(world.states) == ["delivered", "delivered"]
 
     world.fail(TIMED_OUT)
-    world.say("page", severity="critical")
+    world.accept("page", severity="critical")
     world.drain()
-    world.later(0.6)
+    world.advance(0.6)
     world.page.behaviour["send"] = lambda _: TIMED_OUT
-    world.say("other")
-    world.settle(7200)
-    assert {str(each.state) for each in world.entries if each.attempts > 8} == {"queued"}
+    world.accept("other")
+    world.advance_in_steps(7200)
+    assert {str(each.state) for each in world.deliveries if each.attempts > 8} == {"queued"}
 
     world.page.behaviour.clear()
-    world.settle(120)
+    world.advance_in_steps(120)
     assert set(world.states) == {"delivered"}
 
 
@@ -115,26 +115,26 @@ def test_a_recovered_provider_is_found_despite_a_failing_delivery(world: World) 
     """All deliveries were tried in the outage, so none is new; the failing one came first."""
     world.page.behaviour["send"] = lambda _: FAULTED
     for number in range(3):
-        world.say(f"bad {number}", severity="critical")
+        world.accept(f"bad {number}", severity="critical")
     for number in range(14):
-        world.say(f"good {number}")
-    world.settle(1800, step=5)
+        world.accept(f"good {number}")
+    world.advance_in_steps(1800, step=5)
     assert set(world.states) == {"queued"}
 
     poison(world, FAULTED)
-    world.settle(120, step=1)
+    world.advance_in_steps(120, step=1)
     assert set(goods(world)) == {"delivered"}
 
 
 def test_a_new_page_is_tried_first_in_a_failing_lane(world: World) -> None:
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     for number in range(20):
-        world.say(f"mild {number}", severity="warning")
-    world.settle(1200, step=5)
+        world.accept(f"mild {number}", severity="warning")
+    world.advance_in_steps(1200, step=5)
     before = len(world.page.sent)
 
-    world.say("page", severity="critical")
-    world.later(2.1)
+    world.accept("page", severity="critical")
+    world.advance(2.1)
     assert [sent.key for sent in world.page.sent[before:]][-1] == "page"
 
 
@@ -144,11 +144,11 @@ def test_after_a_clock_change_a_page_goes_before_failing_deliveries(
 ) -> None:
     poison(world, FAULTED)
     for number in range(5):
-        world.say(f"bad {number}")
-    world.settle(300, step=1)
+        world.accept(f"bad {number}")
+    world.advance_in_steps(300, step=1)
     world.clock.now += hours * 3600
-    world.say("good page", severity="critical")
-    world.settle(15, step=0.5)
+    world.accept("good page", severity="critical")
+    world.advance_in_steps(15, step=0.5)
     assert goods(world) == ["delivered"]
 
 
@@ -157,14 +157,14 @@ def test_a_page_from_a_clock_ahead_does_not_wait_for_a_flood(hours: int, world: 
     """It was accepted in the future of the clock: its age counts from the correction on."""
     world.page.behaviour["send"] = lambda _: TIMED_OUT
     world.clock.now += hours * 3600
-    world.say("page", severity="critical")
+    world.accept("page", severity="critical")
     world.drain()
     world.clock.now -= hours * 3600
     world.page.behaviour.clear()
     for number in range(500):
-        world.say(f"mild {number}", severity="warning")
-    world.later(1)
-    world.later(61)
+        world.accept(f"mild {number}", severity="warning")
+    world.advance(1)
+    world.advance(61)
     sent = [sent.key for sent in world.page.sent]
     assert sent.index("page", 1) < 200
 
@@ -181,30 +181,30 @@ def test_a_revoked_key_delays_no_page_under_a_valid_key(
 ) -> None:
     at = Paging(fake, database, clock)
     for number in range(10):
-        at.say("firing", key=f"old {number}")
+        at.deliver("firing", key=f"old {number}")
     at.connect(NEW_KEY, KEY)
     fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=KEY)
     for number in range(10):
-        at.say("resolved", key=f"old {number}")
+        at.deliver("resolved", key=f"old {number}")
     for number in range(15):
-        at.say("firing", key=f"page {number}")
+        at.deliver("firing", key=f"page {number}")
     for _ in range(20):
-        at.later(0.5)
+        at.advance(0.5)
     assert at.reported[10:] == ["new trigger"] * 15
     waiting = at.engine.admin.deliveries(["queued"])
     assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
         ("resolve", "blocked")
     }
     for _ in range(300):
-        at.later(2)
-    at.say("firing", key="late page")
-    at.later(2)
+        at.advance(2)
+    at.deliver("firing", key="late page")
+    at.advance(2)
     assert at.reported[10:] == ["new trigger"] * 16
     assert len(at.engine.admin.deliveries(["queued"])) == 10, "none is dead-lettered"
 
     fake.behave()
     for _ in range(20):
-        at.later(2)
+        at.advance(2)
     assert at.reported[26:] == ["resolve"] * 10
 
 
@@ -213,13 +213,13 @@ def test_only_incidents_of_a_revoked_key_are_blocked(
 ) -> None:
     """The newest key is revoked; incidents of the old one are still followed up."""
     at = Paging(fake, database, clock)
-    at.say("firing", key="old")
+    at.deliver("firing", key="old")
     at.connect(NEW_KEY, KEY)
     fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=NEW_KEY)
     for number in range(5):
-        at.say("firing", key=f"page {number}")
-    at.say("resolved", key="old")
-    at.later(2)
+        at.deliver("firing", key=f"page {number}")
+    at.deliver("resolved", key="old")
+    at.advance(2)
     assert at.reported == ["trigger", "resolve"]
     states = {str(each.lane) for each in at.engine.admin.deliveries(["queued"])}
     assert states == {LaneState.BLOCKED}
@@ -235,15 +235,15 @@ def test_a_slow_first_attempt_delays_no_page(worlds: Callable[..., World]) -> No
         started.append(key)
         if key == "bad" and started.count("bad") <= 2:
             world.clock.now += 10
-            world.say(f"page {started.count('bad')}", severity="critical")
+            world.accept(f"page {started.count('bad')}", severity="critical")
             world.new_engine().drain()
             return TIMED_OUT
         return DELIVERED
 
     world.page.behaviour["send"] = send
-    world.say("bad")
+    world.accept("bad")
     world.drain()
-    world.later(2)
+    world.advance(2)
     assert started[:4] == ["bad", "page 1", "bad", "page 2"]
     assert world.clock.now > START
 
@@ -251,10 +251,10 @@ def test_a_slow_first_attempt_delays_no_page(worlds: Callable[..., World]) -> No
 def test_a_delivery_that_fails_alone_in_its_lane_is_late_and_listed(world: World) -> None:
     """It is not dead-lettered: the failure may be that of its lane."""
     poison(world, FAULTED)
-    world.say("bad")
-    world.settle(24 * 3600, step=1800)
+    world.accept("bad")
+    world.advance_in_steps(24 * 3600, step=1800)
 
-    entry = world.entry()
+    entry = world.delivery()
     assert (entry.state, entry.outcome, entry.reason) == ("queued", FAULTED.kind, FAULTED.reason)
     assert entry.attempts > 24
     assert entry.next_try is not None

@@ -41,7 +41,7 @@ def fill(database: Database) -> None:
 def full(world: World, database: Database, monkeypatch: pytest.MonkeyPatch) -> World:
     """Accept ten alerts, and fill the disk."""
     for number in range(10):
-        world.say(str(number), summary="x" * 500)
+        world.accept(str(number), summary="x" * 500)
     assert database.fill_reserve()
     assert database.fill_reserve()
     assert kept(database).stat().st_size == sqlite.RESERVED
@@ -81,10 +81,10 @@ def test_new_alerts_do_not_use_the_reserve(
     full.drain()
     for _ in range(2):
         with pytest.raises(StoreError, match=f"{FULL}; nothing was changed; make room on its disk"):
-            full.say("late")
+            full.accept("late")
 
     monkeypatch.undo()
-    full.say("late")
+    full.accept("late")
     assert kept(database).stat().st_size == sqlite.RESERVED
     assert full.drain() == ["trigger late"]
 
@@ -95,7 +95,7 @@ def test_a_disk_without_room_for_the_reserve_is_reported(
     monkeypatch.setattr(sqlite, "_allocate", _no_room)
     assert not database.fill_reserve()
     with pytest.raises(StoreError, match=FULL):
-        world.say("disk")
+        world.accept("disk")
 
 
 def test_the_reserve_works_without_posix_fallocate(
@@ -117,7 +117,7 @@ def test_without_a_reserve_alerts_are_still_accepted(world: World, database: Dat
     kept(database).mkdir()
     assert not database.fill_reserve()
     database.release_reserve()
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk"]
 
 
@@ -139,7 +139,7 @@ def test_on_a_really_full_disk_accepted_alerts_are_sent(small_disk: Path) -> Non
         world.database.migrate()
         assert database.fill_reserve()
         for number in range(200):
-            world.say(str(number), summary="x" * 500)
+            world.accept(str(number), summary="x" * 500)
         other = os.open(small_disk / "other", os.O_CREAT | os.O_WRONLY)
         with contextlib.suppress(OSError):
             while True:
@@ -147,12 +147,12 @@ def test_on_a_really_full_disk_accepted_alerts_are_sent(small_disk: Path) -> Non
         accepted = 200
         with contextlib.suppress(StoreError):
             while True:
-                world.say(f"more {accepted}", summary="x" * 500)
+                world.accept(f"more {accepted}", summary="x" * 500)
                 accepted += 1
         with pytest.raises(StoreError, match=FULL):
-            world.say("none")
+            world.accept("none")
         assert len(world.drain()) == accepted
         os.close(other)
         (small_disk / "other").unlink()
-        world.say("late")
+        world.accept("late")
         assert world.drain() == ["trigger late"]

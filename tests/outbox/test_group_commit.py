@@ -146,11 +146,11 @@ def test_a_locked_database_rejects_alerts(tmp_path: Path) -> None:
     with sqlite3.connect(world.database.name, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="is locked by another program"):
-            world.say("disk")
+            world.accept("disk")
         other.execute("ROLLBACK")
     other.close()
     assert world.drain() == []
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk"]
     world.database.close()
 
@@ -291,12 +291,12 @@ def test_a_read_only_database_is_reported(world: World) -> None:
         insert=True,
     )
     with pytest.raises(StoreError, match="is read-only"):
-        world.say("disk")
+        world.accept("disk")
 
 
 def test_many_threads_accept_at_once(world: World) -> None:
     with ThreadPoolExecutor(16) as pool:
-        ids = list(pool.map(lambda number: world.say(f"{number}"), range(200)))
+        ids = list(pool.map(lambda number: world.accept(f"{number}"), range(200)))
 
     assert len(set(ids)) == 200
     assert len(world.drain()) == 200

@@ -37,36 +37,36 @@ def orphaned(at: Paging) -> list[str]:
 
 @pytest.mark.parametrize("said", ["firing", "acknowledged"])
 def test_without_its_key_a_firing_alert_opens_a_new_incident(at: Paging, said: str) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY)
-    at.say(said)
+    at.deliver(said)
     assert at.reported == ["trigger", "new trigger"]
     assert orphaned(at) == ["disk"]
 
-    at.say("acknowledged", "resolved")
+    at.deliver("acknowledged", "resolved")
     assert at.reported == ["trigger", "new trigger", "new acknowledge", "new resolve"]
     assert states(at) == [("checkout", "triggered"), ("checkout again", "resolved")]
     assert orphaned(at) == ["disk"]
 
 
 def test_without_its_key_a_resolved_alert_opens_nothing(at: Paging) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY)
-    at.say("resolved")
-    at.later(3600)
+    at.deliver("resolved")
+    at.advance(3600)
     assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
     assert at.engine.admin.incidents() == ()
     (entry, _) = at.engine.admin.deliveries()
     assert (entry.state, entry.delivery.operation) == ("orphaned", "resolve")
 
-    at.say("firing")
+    at.deliver("firing")
     assert at.reported == ["trigger", "new trigger"]
 
 
 def test_without_its_key_an_unreported_episode_is_still_reported(at: Paging) -> None:
     """The first episode was reported, ended, and began again while nothing was sent."""
-    at.say("firing")
+    at.deliver("firing")
     for status in ("resolved", "firing", "resolved"):
         at.engine.accept(alert(status))
     at.connect(NEW_KEY)
@@ -78,40 +78,40 @@ def test_without_its_key_an_unreported_episode_is_still_reported(at: Paging) -> 
 
 
 def test_incidents_of_a_removed_service_are_orphaned(at: Paging) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect()
-    at.say("resolved")
+    at.deliver("resolved")
     assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
 
 
 def test_in_a_rotation_each_incident_keeps_its_key(at: Paging) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY, KEY)
-    at.say("firing", "acknowledged")
-    at.say("firing", key="memory")
-    at.say("resolved")
+    at.deliver("firing", "acknowledged")
+    at.deliver("firing", key="memory")
+    at.deliver("resolved")
     assert at.reported == ["trigger", "trigger", "acknowledge", "new trigger", "resolve"]
 
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY)
-    at.say("resolved")
-    at.say("resolved", key="memory")
+    at.deliver("resolved")
+    at.deliver("resolved", key="memory")
     assert at.reported[5:] == ["new trigger", "new resolve", "new resolve"]
     assert {state for _, state in states(at)} == {"resolved"}
     assert orphaned(at) == []
 
 
 def test_an_unreadable_key_orphans_nothing(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY, "env:PD_OLD")
-    at.say("resolved")
+    at.deliver("resolved")
     assert at.reported == ["trigger"]
     assert orphaned(at) == []
     assert "PD_OLD" in at.engine.admin.deliveries()[0].reason
 
     monkeypatch.setenv("PD_OLD", KEY)
-    at.later(31)
+    at.advance(31)
     assert at.reported == ["trigger", "resolve"]
     assert states(at) == [("checkout", "resolved")]
 
@@ -121,17 +121,17 @@ def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:
     old = [f"old {number}" for number in range(12)]
     new = [f"new {number}" for number in range(12)]
     for key in old:
-        at.say("firing", key=key)
+        at.deliver("firing", key=key)
     at.connect(NEW_KEY, KEY, rate_limit=20)
     for key in new:
-        at.say("firing", key=key)
+        at.deliver("firing", key=key)
     assert Counter(at.reported) == {"trigger": 12, "new trigger": 12}
 
     for key in (*old, *new):
-        at.say("resolved", key=key)
+        at.deliver("resolved", key=key)
     assert Counter(at.reported[24:]) == {"resolve": 6, "new resolve": 7}
 
-    at.later(61)
+    at.advance(61)
     assert Counter(at.reported) == {
         "trigger": 12,
         "new trigger": 12,
@@ -149,10 +149,10 @@ def test_the_rate_limit_of_the_account_is_kept(
         at = Paging(fake, database, clock)
         at.connect(KEY, rate_limit=limit)
         for number in range(21):
-            at.say("firing", key=str(number))
+            at.deliver("firing", key=str(number))
         assert len(at.reported) == first
         for _ in range(21):
-            at.later(61)
+            at.advance(61)
         assert len(at.reported) == len(fake.requests) == 21
 
 
@@ -162,10 +162,10 @@ def test_a_changed_rate_limit_applies_to_open_incidents(database: Database, cloc
         at = Paging(fake, database, clock)
         at.connect(KEY, rate_limit=1000)
         for number in range(30):
-            at.say("firing", key=str(number))
+            at.deliver("firing", key=str(number))
         at.connect(KEY, rate_limit=10)
         for number in range(30):
-            at.say("resolved", key=str(number))
+            at.deliver("resolved", key=str(number))
         assert Counter(at.reported) == {"trigger": 30, "resolve": 1}
-        at.later(61)
+        at.advance(61)
         assert Counter(at.reported) == {"trigger": 30, "resolve": 10}

@@ -43,11 +43,11 @@ def test_a_late_delivery_states_its_age_and_attempts(
     at: Paging, fields: Any, timestamp: str
 ) -> None:
     fails = at.fake.misbehave(misbehaviour.failing(503))
-    at.say("firing", details={"used": 0.98}, **fields)
+    at.deliver("firing", details={"used": 0.98}, **fields)
     for _ in range(4):
-        at.later(150)
+        at.advance(150)
     fails.clear()
-    at.later(60)
+    at.advance(60)
     assert payload(at)["custom_details"] == {
         "used": 0.98,
         "_delivery": {"delayed_by": "660 s", "attempts": 6},
@@ -57,11 +57,11 @@ def test_a_late_delivery_states_its_age_and_attempts(
 
 def test_a_coalesced_delivery_states_how_many_it_supersedes(at: Paging) -> None:
     fails = at.fake.misbehave(misbehaviour.throttling())
-    at.say("firing")
-    at.later(100)
-    at.say("firing", "firing")
+    at.deliver("firing")
+    at.advance(100)
+    at.deliver("firing", "firing")
     fails.clear()
-    at.later(100)
+    at.advance(100)
     marks = {"delayed_by": "200 s", "coalesced": 2}
     assert payload(at)["custom_details"] == {"_delivery": marks}
     assert payload(at)["timestamp"] == ACCEPTED
@@ -69,11 +69,11 @@ def test_a_coalesced_delivery_states_how_many_it_supersedes(at: Paging) -> None:
 
 
 def test_a_late_follow_up_carries_its_key_alone(at: Paging) -> None:
-    at.say("firing")
+    at.deliver("firing")
     fails = at.fake.misbehave(misbehaviour.throttling())
-    at.say("acknowledged", "resolved")
+    at.deliver("acknowledged", "resolved")
     fails.clear()
-    at.later(600)
+    at.advance(600)
     assert at.reported == ["trigger", "resolve"]
     assert set(at.taken[-1].json()) == {"routing_key", "event_action", "dedup_key"}
 
@@ -82,9 +82,9 @@ def test_a_late_change_states_its_age(at: Paging) -> None:
     at.settings = {"missed": "change-event"}
     fails = at.fake.misbehave(misbehaviour.throttling())
     at.connect(KEY)
-    at.say("firing", "resolved")
+    at.deliver("firing", "resolved")
     fails.clear()
-    at.later(600)
+    at.advance(600)
     assert at.reported == ["change"]
     assert payload(at)["timestamp"] == ACCEPTED
     marks = {"delayed_by": "600 s", "over": "before PagerDuty could be notified"}

@@ -18,13 +18,13 @@ def test_after_a_lost_file_accepted_alerts_are_sent_and_none_accepted(
     world: World, database: Database
 ) -> None:
     assert database.file
-    world.say("first")
+    world.accept("first")
     world.drain()
-    world.say("before")
+    world.accept("before")
     database.file.unlink()
 
     with pytest.raises(StoreError, match="was deleted while in use"):
-        world.say("after")
+        world.accept("after")
     with pytest.raises(StoreError, match="was deleted while in use"):
         world.engine.drain()
 
@@ -59,8 +59,8 @@ def test_an_unstorable_alert_is_no_failure_of_the_store(
     def fail(*_: object) -> None:
         raise UnstorableError("too long")
 
-    world.say("first")
+    world.accept("first")
     monkeypatch.setattr(world.engine._submission_writer, "write", fail)
     with pytest.raises(UnstorableError):
-        world.say("disk")
+        world.accept("disk")
     assert world.engine.check_store() is None

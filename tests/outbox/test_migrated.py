@@ -66,10 +66,10 @@ def test_queued_deliveries_of_an_older_version_are_delivered(
 ) -> None:
     fill(database, file)
     world = World(database, Clock(START + 60))
-    assert world.open == ["open", "waiting"]
+    assert world.open_keys == ["open", "waiting"]
 
     assert sorted(world.drain()) == ["trigger accepted", "trigger waiting"]
-    world.say("open", "resolved")
+    world.accept("open", "resolved")
     assert world.drain() == ["resolve open"]
     assert world.page.sent[-1].handle == {"id": 1}
     assert world.engine.admin.replay(2)

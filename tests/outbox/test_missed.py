@@ -27,9 +27,9 @@ def test_a_missed_problem_is_triggered_and_resolved(
 ) -> None:
     at = Paging(fake, database, clock)
     fails = fake.misbehave(how)
-    at.say("firing", "acknowledged", "resolved")
+    at.deliver("firing", "acknowledged", "resolved")
     fails.clear()
-    at.later(61)
+    at.advance(61)
     assert at.reported[0] == "trigger"
     assert at.taken[0].json() == {
         "routing_key": KEY,
@@ -58,17 +58,17 @@ def test_a_missed_problem_is_recorded_as_a_change(
 ) -> None:
     at = Paging(fake, database, clock, missed="change-event")
     fails = fake.misbehave(how)
-    at.say("firing", "resolved", "firing", "acknowledged", "resolved")
+    at.deliver("firing", "resolved", "firing", "acknowledged", "resolved")
     fails.clear()
-    at.later(61)
-    at.later(61)
+    at.advance(61)
+    at.advance(61)
     assert fake.incidents == ()
     assert [change.summary for change in fake.changes] == ["Disk full", "Disk full"]
     assert at.engine.admin.incidents() == ()
 
-    at.say("firing")
+    at.deliver("firing")
     assert [incident.state for incident in fake.incidents] == ["triggered"]
-    at.say("resolved")
+    at.deliver("resolved")
     assert [incident.state for incident in fake.incidents] == ["resolved"]
     assert len(fake.changes) == 2
 
@@ -78,10 +78,10 @@ def test_the_record_of_a_missed_problem_can_be_replayed(
 ) -> None:
     at = Paging(fake, database, clock, missed="change-event")
     fails = fake.misbehave(misbehaviour.throttling())
-    at.say("firing", "resolved")
+    at.deliver("firing", "resolved")
     fails.clear()
     refuses = fake.misbehave(misbehaviour.failing(400))
-    at.later(61)
+    at.advance(61)
     refuses.clear()
     (entry,) = at.engine.admin.deliveries(["rejected"])
     assert fake.changes == ()
@@ -98,9 +98,9 @@ def test_a_missed_problem_can_be_dropped(
 ) -> None:
     at = Paging(fake, database, clock, missed="drop")
     fails = fake.misbehave(how)
-    at.say("firing", "resolved")
+    at.deliver("firing", "resolved")
     fails.clear()
-    at.later(61)
+    at.advance(61)
     assert fake.incidents == ()
     assert fake.changes == ()
     assert set(at.reported) <= {"resolve"}
@@ -112,12 +112,12 @@ def test_the_rule_at_the_trigger_decides_about_missed_problems(
 ) -> None:
     at = Paging(fake, database, clock, missed=before)
     fails = fake.misbehave(misbehaviour.throttling())
-    at.say("firing")
+    at.deliver("firing")
     at.settings = {"missed": "drop" if before == "page" else "page"}
     at.connect(KEY)
-    at.say("resolved")
+    at.deliver("resolved")
     fails.clear()
-    at.later(61)
+    at.advance(61)
     reported = {"page": ["trigger", "resolve"], "change-event": ["change"], "drop": []}
     assert at.reported == reported[before]
 
@@ -127,10 +127,10 @@ def test_a_delivered_problem_is_not_missed(
     fake: FakePagerDuty, database: Database, clock: Clock, wanted: str
 ) -> None:
     at = Paging(fake, database, clock, missed=wanted)
-    at.say("firing")
+    at.deliver("firing")
     fails = fake.misbehave(misbehaviour.throttling())
-    at.say("firing", "resolved")
+    at.deliver("firing", "resolved")
     fails.clear()
-    at.later(61)
+    at.advance(61)
     assert at.reported == ["trigger", "resolve"]
     assert "_delivery" not in str(at.taken[0].json())

@@ -45,10 +45,10 @@ def ids(world: World) -> list[str]:
 
 def test_superseded_deliveries_are_reported(world: World) -> None:
     world.fail(UNREACHABLE)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk")
-    world.later(5)
+    world.accept("disk")
+    world.advance(5)
 
     assert reported(world) == [
         ("superseded", "trigger", "superseded by another delivery of the same incident"),
@@ -57,32 +57,32 @@ def test_superseded_deliveries_are_reported(world: World) -> None:
     (_, superseded), (_, delivered) = world.observer.reported
     assert superseded.outcome == Outcome(UNREACHABLE)
     assert (superseded.attempts, delivered.attempts) == (1, 1)
-    assert len(set(ids(world))) == len(world.entries) == 2
+    assert len(set(ids(world))) == len(world.deliveries) == 2
 
 
 def test_discarded_deliveries_of_an_ended_problem_are_reported(world: World) -> None:
     world.page.on_missed = lambda *_: ()  # type: ignore[method-assign]
     world.fail(OutcomeKind.MISCONFIGURED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    submission_id = world.say("disk", "resolved")
+    submission_id = world.accept("disk", "resolved")
     world.drain()
 
     over = "its problem was over before it was sent"
     assert reported(world) == [("superseded", "trigger", over), ("superseded", "resolve", over)]
     (status,) = world.engine.admin.statuses([submission_id])
     assert [(str(each.state), each.reason) for each in status.entries] == [("discarded", over)]
-    assert world.open == []
+    assert world.open_keys == []
 
 
 def test_a_delivery_discarded_by_hand_is_reported_once(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.REJECTED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.engine.admin.discard_delivery(world.entry().id)
-    world.say("cpu")
-    world.later(31)
-    world.engine.admin.discard_delivery(world.entry().id)
+    world.engine.admin.discard_delivery(world.delivery().id)
+    world.accept("cpu")
+    world.advance(31)
+    world.engine.admin.discard_delivery(world.delivery().id)
     world.drain()
 
     assert reported(world) == [
@@ -94,10 +94,10 @@ def test_a_delivery_discarded_by_hand_is_reported_once(world: World) -> None:
 
 def test_orphaned_deliveries_are_reported(world: World) -> None:
     world.fail(Outcome(DELIVERED, handle={"key": "old"}))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     world.page.can_follow_up = lambda *_: False  # type: ignore[method-assign]
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
 
     assert reported(world)[1:] == [
@@ -118,10 +118,10 @@ def test_a_late_dead_lettered_delivery_is_reported_twice_under_one_id(
         return Outcome(FAULTED if delivery.ref.correlation_key == "bad" else DELIVERED, "500")
 
     world.page.behaviour["send"] = send
-    world.say("bad")
+    world.accept("bad")
     for number in range(30):
-        world.say(f"good {number}")
-        world.later(30)
+        world.accept(f"good {number}")
+        world.advance(30)
 
     of_bad = [
         (name, receipt.id)
@@ -136,11 +136,11 @@ def test_every_delivery_is_reported_whatever_its_end(world: World) -> None:
     statuses = [UNREACHABLE, OutcomeKind.REJECTED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
     for number in range(40):
         world.fail(statuses[number % 5])
-        world.say(f"{number % 3}", ("firing", "acknowledged", "firing", "resolved")[number % 4])
-        world.later(number % 7)
+        world.accept(f"{number % 3}", ("firing", "acknowledged", "firing", "resolved")[number % 4])
+        world.advance(number % 7)
     for key in "012":
-        world.say(key, "resolved")
-    world.settle(600)
+        world.accept(key, "resolved")
+    world.advance_in_steps(600)
 
     assert sorted({*ids(world)}) == sorted(
         row.uid for row in world.execute("SELECT uid FROM deliveries")
@@ -158,7 +158,7 @@ class DeadWriter:
 def test_a_process_killed_while_reporting_reports_again_under_the_same_id(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     monkeypatch.setattr(world.engine._notifier, "adopt", lambda _: None)
     monkeypatch.setattr(world.engine._notifier, "_writer", DeadWriter())
     once = iter([False, True])
@@ -191,8 +191,8 @@ def test_a_failing_observer_is_named_and_affects_no_other(
     other = Observer()
     world.plugins = world.plugins_with(broken=Broken(), chatty=Chatty(), other=other)
     world.new_engine()
-    world.say("disk")
-    world.say("cpu")
+    world.accept("disk")
+    world.accept("cpu")
     with caplog.at_level(logging.ERROR):
         world.drain()
 
@@ -209,12 +209,12 @@ def test_observers_are_called_outside_of_transactions(world: World) -> None:
     class Looking:
         @hookimpl
         def hostspec_delivered(self, receipt: Receipt) -> None:
-            world.say("looked")
+            world.accept("looked")
             seen.append(world.states)
 
     world.plugins = world.plugins_with(looking=Looking())
     world.new_engine()
-    world.say("disk")
+    world.accept("disk")
     world.drain(1)
 
     assert seen == [["delivered"]]
@@ -222,7 +222,7 @@ def test_observers_are_called_outside_of_transactions(world: World) -> None:
 
 def test_a_stopping_engine_reports_its_deliveries(world: World) -> None:
     """A program that sends and ends reports all its deliveries, without a next process."""
-    submissions = [world.say(name) for name in "abc"]
+    submissions = [world.accept(name) for name in "abc"]
     with world.engine:
         world.engine.wait(submissions, 30)
 
@@ -232,8 +232,8 @@ def test_a_stopping_engine_reports_its_deliveries(world: World) -> None:
 
 def test_receipts_left_at_stop_are_reported_by_the_next_engine(world: World) -> None:
     enough = iter([False, True, True])
-    world.say("a")
-    world.say("b")
+    world.accept("a")
+    world.accept("b")
     notify = world.engine._notifier.notify
     world.engine._notifier.notify = lambda worker_id, _: notify(  # type: ignore[method-assign]
         worker_id, lambda: next(enough)
@@ -257,7 +257,7 @@ def test_a_slow_observer_does_not_delay_a_stop(world: World) -> None:
     world.plugins = world.plugins_with(slow=Slow())
     engine = world.new_engine()
     engine.start()
-    world.say("a")
+    world.accept("a")
     assert began.wait(60)
     try:
         assert not engine.stop(0.0)
@@ -331,8 +331,8 @@ def test_large_receipts_are_read_a_few_at_a_time(
         if statement.startswith("SELECT") and ".body," in statement and " IN " in statement:
             read.append(len(parameters))
 
-    world.later(101)
-    world.settle(600)
+    world.advance(101)
+    world.advance_in_steps(600)
 
     assert world.observer.names.count("delayed") == 8
     assert world.observer.names.count("delivered") == 8

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock, late, leased
+from engines import EITHER, Clock, complete_late, lease_as_dead_process
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
 from alerthost.cli.incidents import state_of
@@ -35,9 +35,9 @@ def fake(clock: Clock) -> Iterator[FakePagerDuty]:
 def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
     """An account with an incident that was orphaned while its key was exchanged."""
     paging = Paging(fake, database, clock)
-    paging.say("firing")
+    paging.deliver("firing")
     paging.connect(NEW_KEY)
-    paging.say("resolved")
+    paging.deliver("resolved")
     assert orphaned(paging) == ["disk"]
     return paging
 
@@ -54,11 +54,11 @@ def number_of(at: Paging) -> int:
 
 @EITHER
 def test_an_orphan_recovers_when_its_key_is_back(at: Paging) -> None:
-    at.later(60)
+    at.advance(60)
     assert at.reported == ["trigger"]
 
     at.connect(NEW_KEY, KEY)
-    at.later(1)
+    at.advance(1)
     assert at.reported == ["trigger", "resolve"]
     assert orphaned(at) == []
     assert [str(each.state) for each in at.engine.admin.deliveries()] == [
@@ -67,20 +67,20 @@ def test_an_orphan_recovers_when_its_key_is_back(at: Paging) -> None:
         "delivered",
     ]
     at.connect(KEY)
-    at.later(60)
+    at.advance(60)
     assert at.reported == ["trigger", "resolve"]
 
 
 def test_an_orphan_waits_for_the_incident_opened_in_its_place(at: Paging) -> None:
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY, KEY)
-    at.later(1)
+    at.advance(1)
     assert at.reported == ["trigger", "new trigger"]
     assert orphaned(at) == ["disk"]
 
-    at.say("resolved")
+    at.deliver("resolved")
     at.connect(NEW_KEY, KEY)
-    at.later(1)
+    at.advance(1)
     assert at.reported == ["trigger", "new trigger", "new resolve", "resolve"]
     assert orphaned(at) == []
 
@@ -89,10 +89,10 @@ def hung(fake: FakePagerDuty, database: Database, clock: Clock) -> tuple[Paging,
     """Orphan an incident while the first attempt to open it hangs; return that lease."""
     at = Paging(fake, database, clock)
     at.engine.accept(alert())
-    lease = leased(at)
+    lease = lease_as_dead_process(at)
     at.engine.drain()
     at.connect(NEW_KEY)
-    at.say("resolved")
+    at.deliver("resolved")
     return at, lease
 
 
@@ -103,14 +103,14 @@ def test_an_orphan_stays_one_after_a_late_trigger(
     """The attempt of a hanging process may have opened it again; both resolves close it."""
     at, lease = hung(fake, database, clock)
 
-    late(at, lease)
+    complete_late(at, lease)
 
     assert orphaned(at) == ["disk"]
     assert at.engine.admin.incidents() == ()
-    at.say("firing", "resolved")
+    at.deliver("firing", "resolved")
     at.connect(NEW_KEY, KEY)
-    at.later(1)
-    at.later(61)
+    at.advance(1)
+    at.advance(61)
     assert at.reported == ["trigger", "new trigger", "new resolve", "resolve", "resolve"]
     assert orphaned(at) == []
 
@@ -128,15 +128,15 @@ def test_a_late_trigger_is_not_taken_for_the_new_incident(
     at.engine.accept(alert("firing"))
     at.engine._dispatcher.plan_ahead()
 
-    late(at, lease)
+    complete_late(at, lease)
 
     assert len(at.engine.admin.incidents()) == 1 + back
     assert orphaned(at) == ([] if back else ["disk"])
     at.engine.drain()
-    at.say("resolved")
+    at.deliver("resolved")
     at.connect(NEW_KEY, KEY)
-    at.later(1)
-    at.later(61)
+    at.advance(1)
+    at.advance(61)
     assert sorted(at.reported) == ["new resolve", "new trigger", "resolve", "resolve", "trigger"]
     assert (at.engine.admin.incidents(), orphaned(at)) == ((), [])
 
@@ -163,7 +163,7 @@ def test_an_orphan_may_be_recovered_by_another_process(at: Paging, database: Dat
 
 def test_an_orphan_waits_for_an_incident_opened_meanwhile(at: Paging, database: Database) -> None:
     stored = found(database)
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY, KEY)
     recover(at, database, stored)
     assert orphaned(at) == ["disk"]
@@ -172,7 +172,7 @@ def test_an_orphan_waits_for_an_incident_opened_meanwhile(at: Paging, database: 
 def test_many_orphans_are_read_in_steps(at: Paging, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphans, "MOST", 1)
     at.connect(NEW_KEY, KEY)
-    at.later(1)
+    at.advance(1)
     assert at.reported == ["trigger", "resolve"]
 
 
@@ -191,7 +191,7 @@ def test_an_orphan_without_a_planned_resolve_is_followed_up(
         orphans.recover(UnitOfWork(connection, at.clock.now, {}), [stored])
     assert orphaned(at) == ["disk"]
     at.connect(NEW_KEY, KEY)
-    at.later(1)
+    at.advance(1)
     assert at.reported == ["trigger", "resolve"]
 
 
@@ -268,12 +268,12 @@ def test_an_orphan_that_is_never_resolved_is_left_to_its_provider(
 ) -> None:
     at = Paging(fake, database, clock, event_actions=["trigger", "acknowledge"])
     at.connect(KEY)
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY)
-    at.say("acknowledged")
+    at.deliver("acknowledged")
     number = at.engine.admin.incidents(orphaned=True)[0].id
     at.connect(KEY)
-    at.later(60)
+    at.advance(60)
     assert orphaned(at) == ["disk"]
     with pytest.raises(AdminError, match="cannot close"):
         at.engine.admin.resolve(number)
@@ -289,8 +289,8 @@ def test_a_later_resolve_is_answered_with_the_orphaned_state(at: Paging) -> None
     assert note.remark == ORPHANED
 
     at.connect(KEY)
-    at.later(1)
-    at.later(1)
+    at.advance(1)
+    at.advance(1)
     submission_id = at.engine.accept(alert("resolved"))
     at.engine.drain()
     note = at.engine.admin.statuses([submission_id])[0].note
@@ -303,8 +303,8 @@ def test_a_removed_key_is_reported_before_it_orphans_incidents(
 ) -> None:
     """`check` reports it, and `send` and `run` do at their start."""
     at = Paging(fake, database, clock)
-    at.say("firing")
-    at.say("firing", key="memory")
+    at.deliver("firing")
+    at.deliver("firing", key="memory")
     plugins = load(["pagerduty"])
 
     def notes(key: str) -> Sequence[str]:
@@ -333,7 +333,7 @@ def test_an_orphan_stays_one_when_its_queued_resolve_is_discarded(
     engine.admin.discard_delivery(queued.id)
 
     assert orphaned(at) == ["disk"]
-    at.later(60)
+    at.advance(60)
     assert engine.recover_orphans() == ()
     assert (at.reported, orphaned(at)) == (["trigger"], ["disk"])
     note = engine.admin.statuses([engine.accept(alert("resolved"))])[0].note
@@ -367,7 +367,7 @@ def test_an_orphan_stays_one_when_its_orphaned_resolve_is_discarded(at: Paging) 
     (given_up,) = at.engine.admin.deliveries(["orphaned"])
     at.engine.admin.discard_delivery(given_up.id)
     at.connect(NEW_KEY, KEY)
-    at.later(60)
+    at.advance(60)
     assert (at.reported, orphaned(at)) == (["trigger"], ["disk"])
 
 
@@ -383,7 +383,7 @@ def test_an_orphan_stays_one_when_its_resolve_is_rejected(
     engine.drain()
     (rejected,) = engine.admin.deliveries([DeliveryState.REJECTED])
     assert orphaned(at) == ["disk"]
-    at.later(60)
+    at.advance(60)
     assert engine.recover_orphans() == ()
 
     if command == "resolve":
@@ -399,9 +399,9 @@ def test_an_orphan_stays_one_after_a_replayed_acknowledgement(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:
     at = Paging(fake, database, clock)
-    at.say("firing")
+    at.deliver("firing")
     at.connect(NEW_KEY)
-    at.say("acknowledged", "resolved")
+    at.deliver("acknowledged", "resolved")
     engine = at.connect(NEW_KEY, KEY)
     (given_up,) = engine.admin.deliveries(["orphaned"])
     engine.admin.replay(given_up.id)

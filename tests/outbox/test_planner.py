@@ -257,10 +257,10 @@ def test_a_new_alert_takes_one_query_more(world: World) -> None:
 
 @EITHER
 def test_the_load_is_counted_by_scope_and_by_lane(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.engine._dispatcher.plan()
-    world.say("disk", scope="a")
-    world.say("cpu", scope="a")
+    world.accept("disk", scope="a")
+    world.accept("cpu", scope="a")
 
     load = world.engine.admin.load()
     assert list(load.pending.values()) == [2]
@@ -276,7 +276,7 @@ def test_a_failure_of_a_plugin_is_counted_once(world: World) -> None:
 
     world.engine.lanes_of(Alert("disk"))
     assert FAILURES.counts().get(failure, 0) == before
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     assert FAILURES.counts()[failure] == before + 1
 
@@ -314,15 +314,15 @@ def test_many_repeats_of_an_alert_are_planned_in_one_transaction(
 
     assert world.states.count("coalesced") == 99
     assert world.drain() == ["trigger disk"]
-    assert world.entry().coalesced == 99
+    assert world.delivery().coalesced == 99
     assert sorted(world.observer.names) == ["delivered", *["superseded"] * 99]
 
 
 def test_a_plan_whose_incident_was_closed_is_made_again(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    world.say("disk")
+    world.accept("disk", "resolved")
+    world.accept("disk")
     made = unwritten_plans(world)
     world.engine.admin.resolve(1)
     with world.database.begin() as connection:
@@ -411,20 +411,20 @@ def test_a_resolve_of_no_incident_is_not_sent(world: World) -> None:
         return [attrs.evolve(each, operation=Operation.RESOLVE) for each in of_team(alert)]
 
     world.page.behaviour["plan"] = plan
-    world.say("disk")
+    world.accept("disk")
 
     assert world.drain() == []
-    assert world.open == []
+    assert world.open_keys == []
 
 
 def test_an_alert_fires_again_where_its_trigger_may_have_arrived(world: World) -> None:
     world.fail(OutcomeKind.UNCERTAIN, OutcomeKind.REJECTED)
-    world.say("disk")
-    world.settle(600)
-    world.say("disk")
+    world.accept("disk")
+    world.advance_in_steps(600)
+    world.accept("disk")
 
     assert world.drain() == ["trigger disk"]
-    assert world.entry().delivery.operation is Operation.TRIGGER
+    assert world.delivery().delivery.operation is Operation.TRIGGER
 
 
 def test_an_ended_incident_is_not_released(world: World) -> None:

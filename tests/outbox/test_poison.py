@@ -40,9 +40,9 @@ def die(world: World) -> None:
 def test_a_submission_that_ends_processes_is_dead_lettered(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.say("cpu")
-    name = world.say("poison")
-    world.say("net")
+    world.accept("cpu")
+    name = world.accept("poison")
+    world.accept("net")
     poison(world)
     for _ in range(3):
         die(world)
@@ -58,8 +58,8 @@ def test_a_submission_that_ends_processes_is_dead_lettered(
 
 
 def test_the_others_of_its_batch_are_planned_alone_and_delivered(world: World) -> None:
-    world.say("cpu")
-    world.say("poison")
+    world.accept("cpu")
+    world.accept("poison")
     poison(world)
     die(world)
     with pytest.raises(KeyboardInterrupt):
@@ -69,7 +69,7 @@ def test_the_others_of_its_batch_are_planned_alone_and_delivered(world: World) -
 
 
 def test_submissions_of_a_live_process_are_not_suspected(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.new_engine()
     assert world.drain() == ["trigger disk"]
     assert world.execute("SELECT name FROM planners") == []
@@ -120,7 +120,7 @@ def test_hanging_planning_is_logged_once(
         return plan(*arguments, **options)
 
     world.page.plan = slow  # type: ignore[method-assign]
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     logged = [each for each in caplog.messages if "has not returned" in each]

@@ -24,7 +24,7 @@ def test_many_deliveries_go_through_a_pooler(
         world = World(pooled, Clock())
         other = World(pooled, Clock())
         for number in range(100):
-            (world, other)[number % 2].say(str(number))
+            (world, other)[number % 2].accept(str(number))
         with world.engine, other.engine:
             assert world.engine.wait_idle(60)
         assert len({sent.key for each in (world, other) for sent in each.page.sent}) == 100

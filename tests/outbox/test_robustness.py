@@ -11,7 +11,15 @@ from typing import Any
 import attrs
 import pytest
 import sqlalchemy as sa
-from engines import DELIVERED, EITHER, World, deliver, late, leased, unwritten_plans
+from engines import (
+    DELIVERED,
+    EITHER,
+    World,
+    complete_late,
+    deliver,
+    lease_as_dead_process,
+    unwritten_plans,
+)
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import (
@@ -38,8 +46,8 @@ OLD, NEW = {"key": "old"}, {"key": "new"}
 
 
 def test_an_unreadable_submission_blocks_no_other(world: World) -> None:
-    bad = world.say("bad")
-    world.say("good")
+    bad = world.accept("bad")
+    world.accept("good")
     world.execute("UPDATE submissions SET body = '[]' WHERE submission_id = :id", id=bad)
 
     assert world.drain() == ["trigger good"]
@@ -51,8 +59,8 @@ def test_an_unreadable_submission_blocks_no_other(world: World) -> None:
 @pytest.mark.parametrize("reason", ["a NUL \0", "half of a pair \ud800", None])
 def test_an_unstorable_reason_blocks_no_delivery(world: World, reason: Any) -> None:
     world.fail(Outcome(OutcomeKind.REJECTED, reason))
-    world.say("disk")
-    world.say("cpu")
+    world.accept("disk")
+    world.accept("cpu")
 
     assert world.drain() == ["trigger disk", "trigger cpu"]
     assert world.states == ["rejected", "delivered"]
@@ -70,7 +78,7 @@ def test_an_unstorable_name_blocks_no_delivery(world: World, name: str, text: st
         return [attrs.evolve(delivery, **{name: bad[name]}), delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
-    submission_id = world.say("disk")
+    submission_id = world.accept("disk")
 
     assert world.drain() == ["trigger disk"]
     (status,) = world.engine.admin.statuses([submission_id])
@@ -90,19 +98,19 @@ def test_an_invalid_answer_of_on_missed_blocks_no_delivery(
     def meanwhile(_: Delivery) -> Outcome:
         del world.page.behaviour["send"]
         if flying:
-            world.say("disk", "resolved")
+            world.accept("disk", "resolved")
             world.engine._dispatcher.plan_ahead()
         return Outcome(OutcomeKind.UNREACHABLE)
 
     world.page.on_missed = on_missed  # type: ignore[method-assign]
     world.page.behaviour["send"] = meanwhile
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     if not flying:
-        world.say("disk", "resolved")
-    world.say("cpu")
+        world.accept("disk", "resolved")
+    world.accept("cpu")
 
-    sent = [*world.drain(), *world.settle(700)]
+    sent = [*world.drain(), *world.advance_in_steps(700)]
 
     assert "trigger cpu" in sent
     assert "resolve disk" in sent
@@ -113,14 +121,14 @@ def test_an_invalid_answer_of_on_missed_blocks_no_delivery(
 @pytest.mark.parametrize("scope", ["", LONG])
 def test_long_keys_that_differ_at_the_end_are_two_problems(world: World, scope: str) -> None:
     one, other = Alert(LONG).key, Alert(f"{LONG}, another").key
-    world.say(LONG, scope=scope)
-    world.say(f"{LONG}, another", scope=scope)
+    world.accept(LONG, scope=scope)
+    world.accept(f"{LONG}, another", scope=scope)
     assert world.drain() == [f"trigger {one}", f"trigger {other}"]
-    assert world.open == [one, other]
+    assert world.open_keys == [one, other]
 
-    world.say(LONG, "resolved", scope=scope)
+    world.accept(LONG, "resolved", scope=scope)
     assert world.drain() == [f"resolve {one}"]
-    world.say(LONG, scope=scope)
+    world.accept(LONG, scope=scope)
     assert world.drain() == [f"trigger {one}"]
 
 
@@ -137,8 +145,8 @@ def test_an_unreadable_delivery_blocks_no_other(world: World, garbled: dict[str,
         return [attrs.evolve(delivery, **garbled) if alert.key == "bad" else delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
-    bad = world.say("bad")
-    world.say("good")
+    bad = world.accept("bad")
+    world.accept("good")
 
     assert world.drain() == ["trigger good"]
     (status,) = world.engine.admin.statuses([bad])
@@ -149,10 +157,10 @@ def test_an_unreadable_delivery_blocks_no_other(world: World, garbled: dict[str,
 @pytest.mark.parametrize("seconds", ["soon", [20], 10**400])
 def test_an_invalid_pause_blocks_no_delivery(world: World, seconds: Any) -> None:
     world.fail(Outcome(OutcomeKind.THROTTLED, retry_after=seconds))
-    world.say("disk")
+    world.accept("disk")
 
     assert world.drain() == ["trigger disk"]
-    assert world.later(120) == ["trigger disk"]
+    assert world.advance(120) == ["trigger disk"]
     assert world.states == ["delivered"]
 
 
@@ -165,8 +173,8 @@ def test_a_very_long_destination_blocks_no_delivery(world: World) -> None:
         return [attrs.evolve(delivery, ref=ref) if alert.key == "far" else delivery]
 
     world.page.plan = plan  # type: ignore[method-assign]
-    far = world.say("far")
-    world.say("near")
+    far = world.accept("far")
+    world.accept("near")
     held = world.database.file is not None
 
     assert world.drain() == (["trigger far", "trigger near"] if held else ["trigger near"])
@@ -183,14 +191,14 @@ def test_an_unwritable_outcome_blocks_no_delivery(
     def fail(*_: Any, **__: Any) -> None:
         raise UnstorableError("too long")
 
-    world.say("disk")
+    world.accept("disk")
     with monkeypatch.context() as patched:
         patched.setattr(completion, "complete", fail)
         with pytest.raises(UnstorableError, match="too long"):
             world.drain()
-    world.say("cpu")
+    world.accept("cpu")
 
-    sent = [*world.drain(), *world.settle(120, step=10)]
+    sent = [*world.drain(), *world.advance_in_steps(120, step=10)]
     assert sorted(sent) == ["trigger cpu", "trigger disk"]  # it is unknown whether it arrived
     assert world.states == ["delivered", "delivered"]
 
@@ -218,10 +226,10 @@ def test_an_invalid_limit_blocks_no_delivery(
     sound = Limit("sound", 1, 60.0)
     world.page.limits = lambda *_: [limit, sound]  # type: ignore[method-assign]
     for key in ("disk", "cpu"):
-        world.say(key, severity="info")
+        world.accept(key, severity="info")
 
     assert world.drain() == ["trigger disk"]
-    assert world.later(61) == ["trigger cpu"]
+    assert world.advance(61) == ["trigger cpu"]
     assert "the action pager.page returns limits that are not valid" in caplog.text
 
 
@@ -236,59 +244,59 @@ def test_an_unwritable_plan_blocks_no_other(world: World) -> None:
 
     world.page.plan = plan  # type: ignore[method-assign]
     for key in ("one", "bad", "two"):
-        world.say(key)
+        world.accept(key)
 
     assert world.drain() == ["trigger one", "trigger two"]
 
 
 def test_an_alert_with_unstorable_text_is_sent(world: World) -> None:
-    world.say("di\0sk\ud800", scope="\0")
+    world.accept("di\0sk\ud800", scope="\0")
     assert world.drain() == ["trigger di\ufffdsk\ufffd"]
-    world.say("di\0sk\ud800", "resolved", scope="\0")
+    world.accept("di\0sk\ud800", "resolved", scope="\0")
     assert world.drain() == ["resolve di\ufffdsk\ufffd"]
 
 
 def test_unstorable_text_of_a_provider_is_cleaned(world: World) -> None:
     world.fail(Outcome(OutcomeKind.REJECTED, "no \0 such \ud800 thing"))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     assert world.states == ["rejected"]
-    assert world.entry().reason == "no \ufffd such \ufffd thing"
+    assert world.delivery().reason == "no \ufffd such \ufffd thing"
 
 
 def test_a_missing_action_affects_only_its_incident(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     world.plugins.actions.pop("pager.page")  # type: ignore[attr-defined]
     world._rules = lambda _: []
     world.new_engine()
 
-    submission_id = world.say("disk", "resolved")
+    submission_id = world.accept("disk", "resolved")
     world.drain()
 
     (status,) = world.engine.admin.statuses([submission_id])
     assert status.note
     assert "the action pager.page is gone" in status.note.failures[0]
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def test_a_delivery_of_a_dead_process_is_sent_again(world: World) -> None:
-    world.say("disk")
-    leased(world)
+    world.accept("disk")
+    lease_as_dead_process(world)
 
     assert world.drain() == ["trigger disk"]
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     assert world.drain() == ["resolve disk"]
-    assert world.later(61) == ["resolve disk"]
-    assert world.open == []
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_a_delivery_of_a_dead_process_waits_for_its_budget(world: World) -> None:
     world.page.limits = lambda *_: [Limit("all", 4, 600.0)]  # type: ignore[method-assign]
     world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
-    world.say("disk", severity="critical")
+    world.accept("disk", severity="critical")
     world.drain()
-    world.say("cpu", severity="critical")
+    world.accept("cpu", severity="critical")
     world.engine._dispatcher.plan_ahead()
     other = heartbeat.presence(world.database)
     with world.database.begin() as connection:
@@ -296,35 +304,35 @@ def test_a_delivery_of_a_dead_process_waits_for_its_budget(world: World) -> None
         assert leasing.Leasing(
             connection, other.name, world.clock.now, expected_handles=promises
         ).lease()
-    world.say("net", severity="critical")
+    world.accept("net", severity="critical")
     assert world.drain() == ["trigger net"]
     other.leave()
 
-    assert world.later(10) == []
-    assert world.later(600) == ["trigger cpu"]
+    assert world.advance(10) == []
+    assert world.advance(600) == ["trigger cpu"]
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_a_delivery_of_a_dead_process_is_sent_again_after_a_clock_change(
     world: World, step: float
 ) -> None:
-    world.say("disk")
-    leased(world)
+    world.accept("disk")
+    lease_as_dead_process(world)
     world.clock.now += step
-    assert [*world.drain(), *world.later(5)] == ["trigger disk"]
+    assert [*world.drain(), *world.advance(5)] == ["trigger disk"]
 
 
 def test_deliveries_behind_one_in_flight_keep_their_order(world: World) -> None:
     def meanwhile(_: Delivery) -> None:
         if len(world.page.sent) == 1:
-            world.say("disk", "resolved")
-            world.say("disk")
+            world.accept("disk", "resolved")
+            world.accept("disk")
             world.new_engine().drain()
 
     world.page.behaviour["send"] = deliver(meanwhile)
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk", "resolve disk", "trigger disk"]
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(world: World) -> None:
@@ -332,46 +340,46 @@ def test_discarding_a_queued_delivery_sends_nothing_beside_one_in_flight(world: 
 
     def meanwhile(_: Delivery) -> None:
         if len(world.page.sent) == 1:
-            world.say("disk", "resolved")
-            world.say("disk")
+            world.accept("disk", "resolved")
+            world.accept("disk")
             other = world.new_engine()
             other.drain()
-            other.admin.discard_delivery(world.entry(1).id)
+            other.admin.discard_delivery(world.delivery(1).id)
             beside.append(other.drain())
 
     world.page.behaviour["send"] = deliver(meanwhile)
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk", "trigger disk"]
     assert beside == [0]
 
 
 def test_an_outdated_plan_is_made_again(worlds: Callable[..., World]) -> None:
     pager = worlds(correlate=lambda _: "same")
-    pager.say("one")
+    pager.accept("one")
     pager.drain()
-    pager.say("two")
-    pager.say("one", "resolved")
+    pager.accept("two")
+    pager.accept("one", "resolved")
     assert pager.drain() == ["trigger same"], "the other one holds it open"
-    pager.say("two", "resolved")
-    pager.say("three")
+    pager.accept("two", "resolved")
+    pager.accept("three")
     assert pager.drain() == ["resolve same", "trigger same"]
     assert [each.key for each in pager.engine.admin.incidents()[0].incident.holders] == ["three"]
 
 
 def test_alerts_of_one_incident_are_planned_in_order(worlds: Callable[..., World]) -> None:
     pager = worlds(correlate=lambda _: "same")
-    pager.say("one")
+    pager.accept("one")
     pager.drain()
-    pager.say("one", "acknowledged")
-    pager.say("one", "resolved")
-    pager.say("two")
+    pager.accept("one", "acknowledged")
+    pager.accept("one", "resolved")
+    pager.accept("two")
     assert pager.drain() == ["resolve same", "trigger same"]
 
 
 def test_a_ticket_of_a_dead_process_is_uncertain(worlds: Callable[..., World]) -> None:
     world = worlds(can=UPDATING)
-    world.say("disk")
-    leased(world)
+    world.accept("disk")
+    lease_as_dead_process(world)
 
     assert world.drain() == []
     assert world.states == ["uncertain"]
@@ -379,48 +387,48 @@ def test_a_ticket_of_a_dead_process_is_uncertain(worlds: Callable[..., World]) -
 
 
 def test_a_late_trigger_after_the_end_is_resolved_again(world: World) -> None:
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     world.drain()
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
-    world.later(61)
-    assert world.open == []
+    world.advance(61)
+    assert world.open_keys == []
 
-    late(world, lease)
+    complete_late(world, lease)
 
-    assert world.later(61) == ["resolve disk"]
-    assert world.open == []
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_a_late_trigger_of_a_firing_alert_is_unconfirmed(world: World) -> None:
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     world.drain()
 
-    late(world, lease)
+    complete_late(world, lease)
 
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     assert world.drain() == ["resolve disk"]
-    assert world.later(61) == ["resolve disk"]
+    assert world.advance(61) == ["resolve disk"]
 
 
 def arrive_when_all_is_over(world: World) -> None:
     """Deliver a trigger late, after its alert fired again, and was resolved twice."""
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     for status in ("firing", "resolved"):
-        world.say("disk", status)
+        world.accept("disk", status)
         world.drain()
-    world.later(61)
+    world.advance(61)
 
-    late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+    complete_late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
 
 def test_an_incident_opened_by_a_late_trigger_is_followed_up(world: World) -> None:
     arrive_when_all_is_over(world)
 
-    assert world.later(61) == ["resolve disk"]
+    assert world.advance(61) == ["resolve disk"]
     assert world.page.sent[-1].handle == OLD
 
 
@@ -428,7 +436,7 @@ def test_an_incident_opened_by_a_late_trigger_under_a_removed_key_is_orphaned(wo
     arrive_when_all_is_over(world)
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
 
-    assert world.later(61) == []
+    assert world.advance(61) == []
     assert [row.incident.handle for row in world.engine.admin.incidents(orphaned=True)] == [OLD]
 
 
@@ -437,11 +445,11 @@ def test_a_late_trigger_beside_an_incident_of_another_key_is_orphaned(
     world: World, caplog: pytest.LogCaptureFixture, *, flying: bool
 ) -> None:
     world.page.expected_handle = lambda *_: NEW  # type: ignore[method-assign]
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
 
     def arrive(_: Delivery) -> Outcome:
-        late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+        complete_late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
         return Outcome(OutcomeKind.DELIVERED, handle=NEW)
 
     if flying:
@@ -451,18 +459,18 @@ def test_a_late_trigger_beside_an_incident_of_another_key_is_orphaned(
     else:
         world.fail(Outcome(OutcomeKind.DELIVERED, handle=NEW))
         world.drain()
-        late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
+        complete_late(world, lease, Outcome(OutcomeKind.DELIVERED, handle=OLD))
 
     (record,) = [each for each in caplog.records if "is orphaned: its trigger" in each.message]
     assert record.message.startswith("the incident disk at acme/all is orphaned")
     assert record.name == "hostspec", "which log handlers that make alerts leave out"
     (row,) = world.engine.admin.incidents(orphaned=True)
     assert (row.incident.handle, row.incident.holders) == (OLD, (Identity("", "disk"),))
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     assert world.drain() == ["resolve disk"]
-    assert world.later(61) == ["resolve disk"]
+    assert world.advance(61) == ["resolve disk"]
     assert [sent.handle for sent in world.page.sent[-2:]] == [NEW, NEW]
-    assert world.open == []
+    assert world.open_keys == []
 
 
 @pytest.mark.parametrize("end", ["discarded", "rejected"])
@@ -470,92 +478,92 @@ def test_an_unconfirmed_incident_is_resolved_again_after_a_failed_trigger(
     world: World, end: str
 ) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    assert world.later(2) == ["trigger disk", "resolve disk"]
-    world.say("disk")
+    world.accept("disk", "resolved")
+    assert world.advance(2) == ["trigger disk", "resolve disk"]
+    world.accept("disk")
     assert world.drain(1) == ["resolve disk"]
 
     if end == "discarded":
-        world.engine.admin.discard_delivery(world.entry().id)
+        world.engine.admin.discard_delivery(world.delivery().id)
     else:
         world.fail(OutcomeKind.REJECTED)
         assert world.drain() == ["trigger disk"]
 
-    assert world.later(59) == []
-    assert world.later(2) == ["resolve disk"]
-    assert world.open == []
+    assert world.advance(59) == []
+    assert world.advance(2) == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_a_trigger_that_replaces_a_confirming_resolve_is_unconfirmed(world: World) -> None:
     world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=OLD))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    world.later(2)
-    world.say("disk")
+    world.accept("disk", "resolved")
+    world.advance(2)
+    world.accept("disk")
     world.fail(OutcomeKind.DELIVERED, OutcomeKind.REJECTED)
     assert world.drain() == ["resolve disk", "trigger disk"]
     world.page.can_follow_up = lambda incident, _: incident.handle != OLD  # type: ignore[method-assign]
     world.fail(Outcome(OutcomeKind.UNREACHABLE, handle=NEW))
-    assert world.later(61) == ["trigger disk"]
-    assert world.later(2) == ["trigger disk"]
+    assert world.advance(61) == ["trigger disk"]
+    assert world.advance(2) == ["trigger disk"]
 
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
 
     assert world.drain() == ["resolve disk"]
-    assert world.later(61) == ["resolve disk"]
-    assert world.open == []
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_an_action_that_is_not_idempotent_resolves_once(worlds: Callable[..., World]) -> None:
     world = worlds(can=UPDATING)
     world.fail(OutcomeKind.UNCERTAIN)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    assert world.settle() == ["resolve disk"]
-    assert world.open == []
+    world.accept("disk", "resolved")
+    assert world.advance_in_steps() == ["resolve disk"]
+    assert world.open_keys == []
 
 
 def test_discarding_a_confirming_resolve_ends_the_incident(world: World) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    world.later(2)
+    world.accept("disk", "resolved")
+    world.advance(2)
 
-    world.engine.admin.discard_delivery(world.entry().id)
+    world.engine.admin.discard_delivery(world.delivery().id)
 
-    assert world.open == []
-    assert world.settle() == []
+    assert world.open_keys == []
+    assert world.advance_in_steps() == []
 
 
 def test_a_late_failed_attempt_changes_nothing(world: World) -> None:
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     world.drain()
-    late(world, lease, Outcome(OutcomeKind.REJECTED))
+    complete_late(world, lease, Outcome(OutcomeKind.REJECTED))
 
     assert world.states == ["delivered"]
 
 
 def test_a_hanging_attempt_is_reclaimed_when_its_lease_runs_out(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     hanging = heartbeat.presence(world.database)
     world.engine._dispatcher.plan_ahead()
     with world.database.begin() as connection:
         assert leasing.Leasing(connection, hanging.name, world.clock.now).lease()
 
-    assert world.later(59) == []
-    assert world.later(2) == []
-    assert world.later(2) == ["trigger disk"]
+    assert world.advance(59) == []
+    assert world.advance(2) == []
+    assert world.advance(2) == ["trigger disk"]
     hanging.leave()
 
 
 def test_receipts_of_a_dead_process_are_reported(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     assert world.observer.names == []
@@ -567,8 +575,8 @@ def test_receipts_of_a_dead_process_are_reported(world: World) -> None:
 
 
 def test_an_unreadable_receipt_blocks_no_other(world: World) -> None:
-    world.say("disk")
-    world.say("cpu")
+    world.accept("disk")
+    world.accept("cpu")
     world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
     world.execute("UPDATE receipts SET body = '[]' WHERE id = 1")
@@ -582,7 +590,7 @@ def test_an_unreadable_receipt_blocks_no_other(world: World) -> None:
 def test_an_outcome_is_written_when_the_store_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     settle = completion.complete
 
     def failing(*arguments: Any, **options: Any) -> None:
@@ -600,35 +608,35 @@ def test_an_outcome_is_written_when_the_store_is_back(
 
 def test_a_frozen_process_starts_no_attempt(world: World) -> None:
     world.page.limits = lambda *_: setattr(world.clock, "now", world.clock.now + 11) or []  # type: ignore[method-assign]
-    world.say("disk")
+    world.accept("disk")
     world.page.sent.clear()
     world.engine.drain(1)
     assert world.page.sent == []
 
     world.page.limits = lambda *_: []  # type: ignore[method-assign]
     assert world.drain() == ["trigger disk"]
-    assert world.entry().attempts == 1
+    assert world.delivery().attempts == 1
 
 
 def test_an_action_whose_methods_fail_still_sends(world: World) -> None:
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"id": 1}))
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     world.page.can_follow_up = lambda *_: 1 / 0  # type: ignore[method-assign,assign]
     world.page.limits = lambda *_: 1 / 0  # type: ignore[method-assign,assign]
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
 
     assert world.drain() == ["resolve disk"]
 
 
 def test_an_interrupted_attempt_is_unconfirmed(world: World) -> None:
     world.fail(KeyboardInterrupt())  # type: ignore[arg-type]
-    world.say("disk")
+    world.accept("disk")
     with pytest.raises(KeyboardInterrupt):
         world.drain()
 
     assert world.states == ["queued"]
-    assert world.later(2) == ["trigger disk"]
+    assert world.advance(2) == ["trigger disk"]
 
 
 def test_an_engine_starts_once_and_stops(world: World) -> None:
@@ -637,7 +645,7 @@ def test_an_engine_starts_once_and_stops(world: World) -> None:
         assert engine.working
         with pytest.raises(RuntimeError, match="started already"):
             engine.start()
-        assert engine.wait([world.say("disk")], 30)[0].settled
+        assert engine.wait([world.accept("disk")], 30)[0].settled
     assert not engine.working
     assert engine.stop()
 
@@ -661,8 +669,8 @@ def test_a_hanging_lane_blocks_no_other(worlds: Callable[..., World]) -> None:
 
     world = worlds(rules=rules, workers=4)
     world.page.behaviour["send"] = send
-    bad = [world.say(f"bad {number}") for number in range(20)]
-    good = [world.say(f"good {number}") for number in range(20)]
+    bad = [world.accept(f"bad {number}") for number in range(20)]
+    good = [world.accept(f"good {number}") for number in range(20)]
     with world.engine as engine:
         statuses = engine.wait(good, 30)
         assert all(status.settled for status in statuses)
@@ -674,11 +682,11 @@ def test_a_hanging_lane_blocks_no_other(worlds: Callable[..., World]) -> None:
 def test_a_new_engine_takes_over_at_a_reload(world: World) -> None:
     old = world.engine
     old.start()
-    ids = [world.say(f"a{number}") for number in range(20)]
+    ids = [world.accept(f"a{number}") for number in range(20)]
     new = world.new_engine()
     new.start()
     assert old.stop(30)
-    ids += [world.say(f"b{number}") for number in range(20)]
+    ids += [world.accept(f"b{number}") for number in range(20)]
     statuses = new.wait(ids, 30)
     new.stop()
 
@@ -688,38 +696,38 @@ def test_a_new_engine_takes_over_at_a_reload(world: World) -> None:
 
 def test_the_outcome_of_a_removed_delivery_changes_nothing(world: World) -> None:
     """Another process finished its delivery during the hang, and it was pruned."""
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     world.drain()
-    world.say("disk", "resolved")
-    world.settle(120)
+    world.accept("disk", "resolved")
+    world.advance_in_steps(120)
     world.execute("DELETE FROM deliveries")
-    late(world, lease)
+    complete_late(world, lease)
     with world.database.begin() as connection:
         completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "no key")
         completion.return_lease(
             UnitOfWork(connection, world.clock.now, world.plugins.actions), lease
         )
 
-    assert world.later(61) == []
-    assert world.open == []
+    assert world.advance(61) == []
+    assert world.open_keys == []
 
 
 def test_a_late_resolve_after_the_end_changes_nothing(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
-    lease = leased(world)
-    world.settle(300)
-    late(world, lease)
+    world.accept("disk", "resolved")
+    lease = lease_as_dead_process(world)
+    world.advance_in_steps(300)
+    complete_late(world, lease)
 
-    assert world.later(61) == []
-    assert world.open == []
+    assert world.advance(61) == []
+    assert world.open_keys == []
 
 
 def test_two_processes_reclaim_a_lease_once(world: World) -> None:
-    world.say("disk")
-    lease = leased(world)
+    world.accept("disk")
+    lease = lease_as_dead_process(world)
     with world.database.read() as connection:
         held = maintenance.held_leases(connection)
     actions, now = world.plugins.actions, world.clock.now
@@ -735,9 +743,9 @@ def test_two_processes_reclaim_a_lease_once(world: World) -> None:
 
 def test_a_mail_of_a_dead_process_is_uncertain_and_ended(worlds: Callable[..., World]) -> None:
     world = worlds(can=SILENT)
-    world.say("disk")
-    world.say("disk", "resolved")
-    leased(world)
+    world.accept("disk")
+    world.accept("disk", "resolved")
+    lease_as_dead_process(world)
 
     assert world.drain() == []
     assert world.states == ["uncertain"]
@@ -748,26 +756,26 @@ def test_an_uncertain_follow_up_of_a_dead_process_ends_its_incident(
 ) -> None:
     world = worlds(can=UPDATING)
     world.fail(OutcomeKind.REJECTED)
-    world.say("disk")
-    world.say("disk", "acknowledged")
+    world.accept("disk")
+    world.accept("disk", "acknowledged")
     world.drain(1)
-    leased(world)
+    lease_as_dead_process(world)
 
     assert world.drain() == []
     assert world.states == ["rejected", "uncertain"]
-    assert world.open == []
+    assert world.open_keys == []
 
 
 def test_an_orphan_with_another_holder_opens_for_that_holder(worlds: Callable[..., World]) -> None:
     world = worlds(correlate=lambda _: "shared")
     world.fail(Outcome(OutcomeKind.DELIVERED, handle={"key": "old"}))
-    world.say("a")
-    world.say("b")
+    world.accept("a")
+    world.accept("b")
     world.drain()
     world.page.can_follow_up = lambda incident, _: incident.handle != {"key": "old"}  # type: ignore[method-assign]
-    world.say("b")
-    world.say("b", "resolved")
-    world.say("a", "acknowledged")
+    world.accept("b")
+    world.accept("b", "resolved")
+    world.accept("a", "acknowledged")
 
     assert world.drain() == ["trigger shared", "acknowledge shared"]
     (row,) = world.engine.admin.incidents()
@@ -781,9 +789,9 @@ def test_more_lanes_than_one_query_reads_are_served(worlds: Callable[..., World]
     world.page.limits = lambda delivery, *_: (  # type: ignore[method-assign]
         [] if delivery.ref.destination == teams[-1] else [spent]
     )
-    world.say("disk", severity="info")
+    world.accept("disk", severity="info")
     world.drain()
-    world.say("cpu", severity="info")
+    world.accept("cpu", severity="info")
     world.drain()
 
     assert sorted(each.destination for each in world.page.sent if each.key == "cpu") == [teams[-1]]
@@ -801,7 +809,7 @@ def test_the_store_fails_while_an_engine_starts(
             world.engine.start()
     assert not world.engine.working
     with world.engine as engine:
-        assert engine.wait([world.say("disk")], 30)[0].settled
+        assert engine.wait([world.accept("disk")], 30)[0].settled
 
 
 def test_several_use_one_engine_at_once(world: World) -> None:
@@ -815,8 +823,8 @@ def test_several_use_one_engine_at_once(world: World) -> None:
         return DELIVERED
 
     world.page.behaviour["send"] = send
-    world.say("a")
-    world.say("b")
+    world.accept("a")
+    world.accept("b")
     world.engine._dispatcher.plan_ahead()
     threads = [threading.Thread(target=world.engine.drain, args=(1,)) for _ in range(2)]
     for thread in threads:
@@ -832,7 +840,7 @@ HOLDERS = "SELECT worker_id FROM deliveries WHERE worker_id IS NOT NULL"
 
 
 def test_a_submission_planned_by_two_processes_is_planned_once(world: World) -> None:
-    submission_id = world.say("disk")
+    submission_id = world.accept("disk")
     with world.database.read() as connection:
         (found,) = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
     world.drain()
@@ -854,7 +862,7 @@ def test_a_submission_whose_incident_changed_is_planned_again(world: World) -> N
         return plan(*arguments, **options)
 
     world.page.plan = meanwhile  # type: ignore[method-assign]
-    world.say("disk")
+    world.accept("disk")
     world.new_engine()
 
     assert world.drain() == ["trigger disk"]
@@ -862,7 +870,7 @@ def test_a_submission_whose_incident_changed_is_planned_again(world: World) -> N
 
 
 def test_a_submission_planned_by_another_process_is_skipped(world: World) -> None:
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     made = unwritten_plans(world)
     world.drain()
     with world.database.begin() as connection:
@@ -874,7 +882,7 @@ def test_slow_planning_writes_the_plans_made_so_far(
 ) -> None:
     monkeypatch.setattr(planner, "BATCH_SECONDS", -1.0)
     for number in range(5):
-        world.say(f"{number}")
+        world.accept(f"{number}")
     world.engine.drain(1)
 
     assert len(world.states) == 5
@@ -891,7 +899,7 @@ def test_a_store_failure_while_planning_alone_is_raised(
         raise StoreError("full")
 
     planned = inbox.record_planned
-    world.say("disk")
+    world.accept("disk")
     monkeypatch.setattr(inbox, "record_planned", fail)
     with pytest.raises(StoreError, match="full"):
         world.drain()
@@ -905,7 +913,7 @@ def test_an_unreadable_database_while_planning_is_raised(
     def fail(connection: sa.Connection, *_: object) -> None:
         connection.execute(sa.text("SELECT nothing FROM nowhere"))
 
-    submission_id = world.say("disk")
+    submission_id = world.accept("disk")
     with monkeypatch.context() as patched:
         patched.setattr(incident_store, "find_open", fail)
         with pytest.raises(StoreError, match="cannot be used"):
@@ -920,7 +928,7 @@ def test_a_store_failure_while_planning_is_raised(
     def fail(*_: Any) -> None:
         raise StoreError("full")
 
-    world.say("disk")
+    world.accept("disk")
     with monkeypatch.context() as patched:
         patched.setattr(inbox, "record_planned", fail)
         with pytest.raises(StoreError, match="full"):
@@ -935,5 +943,5 @@ def test_the_rows_of_an_alert_are_bounded(world: World) -> None:
 
     ((stored,),) = world.execute("SELECT length(body) FROM submissions")
     assert stored < 10_000
-    (entry,) = world.entries
+    (entry,) = world.deliveries
     assert len(entry.delivery.repairs) < 20

@@ -69,13 +69,13 @@ def test_a_resolve_is_not_seen_before_the_trigger_that_came_first(
 ) -> None:
     with world.database.begin() as connection:
         world.engine.accept(Alert("disk"), connection=connection)
-        resolving = aside.submit(world.say, "disk", "resolved")
+        resolving = aside.submit(world.accept, "disk", "resolved")
         waited = waits(world, resolving)
         reported = world.drain()
     resolving.result()
     world.drain()
 
-    assert world.open == []
+    assert world.open_keys == []
     assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
     assert waited
     assert reported == []
@@ -117,13 +117,13 @@ def test_a_shared_commit_is_not_seen_before_an_earlier_one(
     rows = inbox.build_rows([("first", Alert("disk"))], world.clock.now)
     with world.database.begin() as connection:
         assert inbox.accept_unlocked(connection, rows) == [True]
-        resolving = aside.submit(world.say, "disk", "resolved")
+        resolving = aside.submit(world.accept, "disk", "resolved")
         assert waits(world, resolving)
         with world.database.begin() as other:
             assert inbox.accept_unlocked(other, rows) == [False]
     resolving.result()
     world.drain()
-    assert world.open == []
+    assert world.open_keys == []
     assert [row.status for row in world.execute("SELECT status FROM alerts")] == ["resolved"]
 
 
@@ -219,7 +219,7 @@ def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolEx
             world.engine.accept_many, [Alert(str(number)) for number in range(20_000)]
         )
         assert waits(world, many)
-        more = aside.submit(world.say, "elsewhere")
+        more = aside.submit(world.accept, "elsewhere")
     many.result()
     more.result()
 
@@ -227,17 +227,17 @@ def test_very_many_alerts_are_accepted_at_once(world: World, aside: ThreadPoolEx
 
 
 def test_a_locked_incident_is_not_leased(world: World) -> None:
-    world.say("disk")
-    world.say("cpu", severity="info")
+    world.accept("disk")
+    world.accept("cpu", severity="info")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         backend.lock(connection, [DISK])
         assert world.drain() == []
-    assert world.later(1) == ["trigger disk", "trigger cpu"]
+    assert world.advance(1) == ["trigger disk", "trigger cpu"]
 
 
 def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         assert leasing.Leasing(connection, "other", world.clock.now).lease()
@@ -247,7 +247,7 @@ def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
 def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.fail(OutcomeKind.UNREACHABLE)
     for key in ("disk", "cpu", "memory"):
-        world.say(key)
+        world.accept(key)
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:
@@ -261,7 +261,7 @@ def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.M
 
 
 def test_one_process_plans_at_a_time(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     with world.database.begin() as connection:
         assert backend.take_turn(connection, backend.PLANNING)
         assert world.drain() == []
@@ -272,7 +272,7 @@ def test_submissions_that_another_process_left_are_planned(world: World) -> None
     with world.database.begin() as connection:
         assert backend.take_turn(connection, backend.PLANNING)
         world.engine.start()
-        submission_id = world.say("disk")
+        submission_id = world.accept("disk")
         wait_until(lambda: world.engine._dispatcher._others_plan_until)
     (status,) = world.engine.wait([submission_id], 60)
     world.engine.stop()
@@ -281,11 +281,11 @@ def test_submissions_that_another_process_left_are_planned(world: World) -> None
 
 def test_one_process_does_maintenance_at_a_time(world: World) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     with world.database.begin() as connection:
         assert backend.take_turn(connection, backend.MAINTENANCE)
-        world.later(301)
+        world.advance(301)
         assert world.observer.names == []
     world.drain()
     assert "delayed" in world.observer.names
@@ -306,7 +306,7 @@ def in_turn(
 def test_outcomes_wait_for_the_lock_of_the_incident(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
         lease = leasing.Leasing(connection, "me", world.clock.now).lease()
@@ -346,9 +346,9 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
 
 
 def test_a_plan_waits_for_the_lock_of_the_incident(world: World, aside: ThreadPoolExecutor) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
 
     def release(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE incidents SET version = version + 1, rules = '[]'"))
@@ -362,9 +362,9 @@ def test_the_operator_waits_for_the_lock_of_the_incident(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
     world.fail(OutcomeKind.REJECTED)
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    admin, number = world.engine.admin, world.entry().id
+    admin, number = world.engine.admin, world.delivery().id
 
     def finish(connection: sa.Connection) -> None:
         connection.execute(sa.text("UPDATE deliveries SET state = 'coalesced'"))
@@ -373,7 +373,7 @@ def test_the_operator_waits_for_the_lock_of_the_incident(
     with pytest.raises(AdminError, match="it is coalesced"):
         replaying.result()
 
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     (row,) = admin.incidents()
 
@@ -388,7 +388,7 @@ def test_the_operator_waits_for_the_lock_of_the_incident(
 def test_a_submission_about_an_old_incident_keeps_it(
     world: World, aside: ThreadPoolExecutor
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
 
     def forget() -> int:
@@ -402,11 +402,11 @@ def test_a_submission_about_an_old_incident_keeps_it(
         connection.execute(sa.text("UPDATE incidents SET changed_at = :now"), later)
 
     assert in_turn(world, aside, forget, touch).result() == 0
-    assert world.open == ["disk"]
+    assert world.open_keys == ["disk"]
 
 
 def test_a_submission_about_an_old_alert_keeps_it(world: World, aside: ThreadPoolExecutor) -> None:
-    world.say("disk", "resolved")
+    world.accept("disk", "resolved")
     world.drain()
 
     def prune() -> int:
@@ -439,9 +439,9 @@ def test_a_delivery_waits_if_others_use_up_its_budget_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.page.limits = lambda *_: [Limit("key", 2, 60.0)]  # type: ignore[method-assign]
-    world.say("disk")
+    world.accept("disk")
     world.drain()
-    world.say("cpu")
+    world.accept("cpu")
     with monkeypatch.context() as patched:
         # as if it were of the moment before the others
         free_at = rate_limit_store.free_at
@@ -452,7 +452,7 @@ def test_a_delivery_waits_if_others_use_up_its_budget_meanwhile(
             lambda *a, **k: next(looks, None) or free_at(*a, **k),
         )
         assert world.drain() == []
-    assert world.settle(120) == ["trigger cpu"]
+    assert world.advance_in_steps(120) == ["trigger cpu"]
 
 
 def test_a_new_budget_counts_all_concurrent_attempts(
@@ -573,13 +573,13 @@ def test_a_lost_session_does_not_give_up_a_ticket(worlds: Callable[..., World]) 
         world.engine._maintenance.run(session.name)
 
     world.page.behaviour["send"] = deliver(lose_everything)
-    world.say("disk")
+    world.accept("disk")
     assert world.drain() == ["trigger disk"]
     assert world.states == ["delivered"]
 
 
 def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(world: World) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.engine._dispatcher.plan()
     lost = heartbeat.presence(world.database)
     with world.database.begin() as connection:
@@ -595,7 +595,7 @@ def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(world: World) 
 
 def test_a_lease_without_an_attempt_is_reclaimed(world: World) -> None:
     """The server failed during the lease: it is committed, and no worker holds it."""
-    world.say("disk")
+    world.accept("disk")
     with world.engine._registration.registered() as name:
         world.engine._dispatcher.plan()
         with world.database.begin() as connection:

@@ -26,7 +26,7 @@ def _commit_and_lose(commit: Callable[[Any], None]) -> Callable[[Any], None]:
 def test_a_commit_without_an_answer_is_repeated_and_pages_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     world.drain()
     dialect = world.database.engine.dialect
     with monkeypatch.context() as patched:
@@ -42,7 +42,7 @@ def test_a_commit_without_an_answer_is_repeated_and_pages_once(
 def test_a_connection_lost_before_the_commit_accepts_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.say("disk")
+    world.accept("disk")
     dialect = world.database.engine.dialect
 
     def lose(*_: object) -> None:

@@ -51,7 +51,7 @@ def test_submissions_without_deliveries_are_listed_by_outcome(worlds: Worlds) ->
     world = worlds(rules=rules)
     ask_the_plugin(world)
     for key in ("stray", "mute", "broken", "nonsense", "disk", "stray-2"):
-        world.say(key)
+        world.accept(key)
 
     assert world.drain() == ["trigger disk"]
     assert listed(world, "unmatched") == ["stray-2", "stray"]
@@ -71,7 +71,7 @@ def test_each_cause_is_logged_once_a_minute(
     ask_the_plugin(world)
     for number in range(1, 4):
         for key in ("stray", "mute", "broken"):
-            world.say(f"{key}-{number}")
+            world.accept(f"{key}-{number}")
     world.drain()
 
     logged = [(level, text) for name, level, text in caplog.record_tuples if "planning" in name]
@@ -94,8 +94,8 @@ def test_a_resolve_of_an_unknown_alert_is_not_unmatched(
     worlds: Worlds, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = worlds(rules=rules)
-    world.say("stray", "resolved")
-    world.say("disk", "resolved")
+    world.accept("stray", "resolved")
+    world.accept("disk", "resolved")
 
     assert world.drain() == []
     assert listed(world, "unmatched") == []
@@ -111,7 +111,7 @@ def test_a_host_can_watch_each_planned_submission(worlds: Worlds) -> None:
     world = worlds(rules=rules, watch_planned=watch)
     ask_the_plugin(world)
     for key in ("stray", "mute", "broken", "disk"):
-        world.say(key)
+        world.accept(key)
     world.drain()
 
     assert reported == [
@@ -130,7 +130,7 @@ def test_actions_that_fail_are_counted_by_method(worlds: Worlds, key: str) -> No
     world = worlds(rules=rules)
     ask_the_plugin(world)
     before = count()
-    world.say(key)
+    world.accept(key)
     world.drain()
     assert count() == before + 1
 
@@ -139,6 +139,6 @@ def test_a_suppression_without_a_plugin_name_is_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.page.behaviour["plan"] = lambda _: [Suppression("pager.page", "acme", "quiet")]
-    world.say("mute")
+    world.accept("mute")
     world.drain()
     assert caplog.messages == ["alert mute: pager.page acme: suppressed: quiet"]

@@ -140,7 +140,7 @@ def test_workers_continue_when_the_store_is_back(
 
     world.page.behaviour["send"] = send
     with world.engine as engine:
-        submission_id = world.say("disk")
+        submission_id = world.accept("disk")
         assert sending.wait(60)
         with failing(world):
             failed.set()
@@ -164,17 +164,17 @@ def test_workers_and_maintenance_survive_any_error(
         with monkeypatch.context() as patched:
             patched.setattr(leasing, "is_ready", fail)
             patched.setattr(maintenance, "prune", fail)
-            world.say("disk")
+            world.accept("disk")
             heard.wait_for("a worker failed at tests")
             heard.wait_for("maintenance failed at tests")
         assert engine.working
-        assert engine.wait([world.say("cpu")], 60)[0].settled
+        assert engine.wait([world.accept("cpu")], 60)[0].settled
 
 
 def test_maintenance_works_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SMALL", 2)
     for number in range(7):
-        world.say(f"{number}")
+        world.accept(f"{number}")
     world.drain()
     world.clock.now += 2e9
     world.drain()

@@ -43,13 +43,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fill(database: Database) -> None:
     world = World(database, Clock())
-    world.say("open")
+    world.accept("open")
     world.drain()
     world.fail(OutcomeKind.REJECTED)
-    world.say("refused")
+    world.accept("refused")
     world.drain()
     world.fail(OutcomeKind.UNREACHABLE)
-    world.say("waiting", severity="critical", summary="Ä\u0000\U0001f9ef")
+    world.accept("waiting", severity="critical", summary="Ä\u0000\U0001f9ef")
     world.drain()
     with database.begin() as connection:
         connection.execute(
@@ -113,7 +113,7 @@ def test_queued_deliveries_continue_in_the_copy(source: Database, database: Data
     assert world.engine.accept(Alert("many-1"), submission_id="given-1") == "given-1"
     many = [f"trigger many-{number}" for number in range(7)]
     assert set(world.drain()) == {*many, "trigger waiting"}
-    world.say("open", "resolved")
+    world.accept("open", "resolved")
     assert world.drain() == ["resolve open"]
 
 
@@ -156,7 +156,7 @@ def test_assigned_ids_are_not_reused(source: Database, database: Database) -> No
         connection.execute(sa.delete(submissions).where(submissions.c.id == last))
     copy(source, database)
 
-    World(database, Clock()).say("new")
+    World(database, Clock()).accept("new")
 
     with database.read() as connection:
         newest = connection.execute(sa.select(sa.func.max(submissions.c.id))).scalar_one()
@@ -167,12 +167,12 @@ def test_ids_continue_after_an_emptied_table(open_database: Open, database: Data
     source = open_database(SOURCE)
     world = World(source, Clock())
     for name in "abc":
-        world.say(name)
+        world.accept(name)
     with source.begin() as connection:
         connection.execute(sa.delete(submissions))
     copy(source, database)
 
-    World(database, Clock()).say("new")
+    World(database, Clock()).accept("new")
 
     with database.read() as connection:
         assert connection.execute(sa.select(submissions.c.id)).scalar_one() == 4

@@ -111,7 +111,7 @@ class World:
         )
         return self.engine
 
-    def say(self, key: str, status: str = "firing", **fields: Any) -> str:
+    def accept(self, key: str, status: str = "firing", **fields: Any) -> str:
         return self.engine.accept(Alert(key, status=status, **fields))
 
     def fail(self, *outcomes: OutcomeKind | Outcome) -> None:
@@ -123,33 +123,33 @@ class World:
         self.engine.drain(limit)
         return [f"{sent.operation} {sent.key}" for sent in self.page.sent[before:]]
 
-    def later(self, seconds: float) -> list[str]:
+    def advance(self, seconds: float) -> list[str]:
         """Advance the clock, and drain."""
         self.clock.now += seconds
         return self.drain()
 
-    def settle(self, seconds: float = 3600.0, step: float = 30.0) -> list[str]:
+    def advance_in_steps(self, seconds: float = 3600.0, step: float = 30.0) -> list[str]:
         """Advance the clock in steps, and drain at each."""
         sent = []
         for _ in range(int(seconds / step)):
-            sent += self.later(step)
+            sent += self.advance(step)
         return sent
 
     @property
     def states(self) -> list[str]:
         """The deliveries' states, from the first on."""
-        return [str(each.state) for each in reversed(self.entries)]
+        return [str(each.state) for each in reversed(self.deliveries)]
 
     @property
-    def entries(self) -> tuple[DeliveryRow, ...]:
+    def deliveries(self) -> tuple[DeliveryRow, ...]:
         """All deliveries, the newest first."""
         return self.engine.admin.deliveries(most=10_000)
 
-    def entry(self, number: int = -1) -> DeliveryRow:
-        return tuple(reversed(self.entries))[number]
+    def delivery(self, number: int = -1) -> DeliveryRow:
+        return tuple(reversed(self.deliveries))[number]
 
     @property
-    def open(self) -> list[str]:
+    def open_keys(self) -> list[str]:
         """The keys of the incidents that the engine holds open."""
         return [case.incident.ref.correlation_key for case in self.engine.admin.incidents()]
 
@@ -160,7 +160,7 @@ class World:
             return done.all() if done.returns_rows else ()
 
 
-def leased(world: Process) -> leasing.Lease:
+def lease_as_dead_process(world: Process) -> leasing.Lease:
     """Lease the next delivery as a process that dies, until the attempt may not start."""
     world.engine._dispatcher.plan_ahead()
     gone = heartbeat.presence(world.database)
@@ -179,7 +179,7 @@ def unwritten_plans(world: Process) -> Sequence[PlannedSubmission]:
         return list(world.engine._planner._in_time(connection, pending, world.clock.now))
 
 
-def late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
+def complete_late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
     """Complete a lease that another process has reclaimed."""
     with world.database.begin() as connection:
         completion.complete(

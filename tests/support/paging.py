@@ -67,13 +67,13 @@ class Paging:
         self.engine = Engine(self.database, plugins, rules, installations=[acme], clock=self.clock)
         return self.engine
 
-    def say(self, *statuses: str, key: str = "disk", **fields: Any) -> None:
+    def deliver(self, *statuses: str, key: str = "disk", **fields: Any) -> None:
         """Accept the updates of one alert one by one, and deliver each."""
         for status in statuses:
             self.engine.accept(alert(status, key=key, **fields))
             self.engine.drain()
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.clock.now += seconds
         self.engine.drain()
 
