@@ -223,12 +223,8 @@ def test_sound_provider_passes_every_check() -> None:
 
 def test_sound_provider_with_probe_and_install_flow_passes() -> None:
     kind = type("Connecting", (Sound,), {"install_flow": lambda _: Connect()})
-    assert (
-        failures(
-            broken(provider=kind, action=Probing, install_settings={"app": "one"}), PROVIDER_CHECKS
-        )
-        == {}
-    )
+    case = broken(provider=kind, action=Probing, install_settings={"app": "one"})
+    assert failures(case, PROVIDER_CHECKS) == {}
 
 
 def test_on_missed_may_return_an_acknowledge_too() -> None:

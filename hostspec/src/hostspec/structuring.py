@@ -17,7 +17,7 @@ from cattrs.errors import (
     ForbiddenExtraKeysError,
     IterableValidationError,
 )
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, override
 
 from hostspec.errors import Fault, FaultsError, describe_error
 from hostspec.normalisation import FrozenDict, Json
@@ -69,18 +69,20 @@ def settings_to_json(settings: object, *, write: Callable[[Secret], Any] = by_re
     Raises:
         LiteralSecretError: a literal secret has no reference.
     """
-    return _with_secrets_written(_converter.unstructure(settings), write)
-
-
-def _with_secrets_written(json: Any, write: Callable[[Secret], Any]) -> Any:
-    match json:
+    match settings:
         case Secret():
-            return write(json)
-        case dict():
-            return {name: _with_secrets_written(item, write) for name, item in json.items()}
+            return write(settings)
+        case enum.Enum():
+            return settings.value
+        case Mapping():
+            return {name: settings_to_json(item, write=write) for name, item in settings.items()}
         case list() | tuple():
-            return [_with_secrets_written(item, write) for item in json]
-    return json
+            return [settings_to_json(item, write=write) for item in settings]
+        case object(__attrs_attrs__=fields):
+            given = [field for field in fields if field.init]
+            members = {key_of(field): getattr(settings, field.name) for field in given}
+            return settings_to_json(members, write=write)
+    return settings
 
 
 _converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
@@ -158,9 +160,6 @@ def _structure_secret(value: Any, _: Any) -> Secret:
     if fault := reference_fault(value.strip()):
         raise ValueError(fault)
     return Secret(value.strip())
-
-
-_converter.register_unstructure_hook(Secret, lambda secret: secret)  # see `settings_to_json`
 
 
 @_converter.register_structure_hook_factory(lambda kind: kind is Json)
@@ -260,14 +259,6 @@ def _settings_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any
         return settings
 
     return hook
-
-
-@_converter.register_unstructure_hook_factory(attrs.has)
-def _settings_writer(kind: Any, converter: cattrs.Converter) -> Callable[[Any], Any]:
-    renames: dict[str, Any] = {
-        field.name: override(rename=key_of(field)) for field in attrs.fields(kind)
-    }
-    return make_dict_unstructure_fn(kind, converter, **renames)
 
 
 def _field_hook(
