@@ -39,7 +39,15 @@ from hostspec.inprocess import memory
 from hostspec.normalisation import DEEPEST, LONGEST_TEXT, MOST_CHARACTERS, MOST_REPAIRS, MOST_VALUES
 from hostspec.plugins import isolation, load
 from hostspec.settings import info_of, key_of
-from pagerduty_plugin import event, template_check, template_sandbox, templates, testing, truncate
+from pagerduty_plugin import (
+    event,
+    template_check,
+    template_functions,
+    template_sandbox,
+    templates,
+    testing,
+    truncate,
+)
 from pagerduty_plugin.constants import BASE_URLS, EVENTS_PER_MINUTE, MOST_EVENTS_PER_MINUTE
 from pagerduty_plugin.hookspecs import PagerDutySpec
 from pagerduty_plugin.http import rest
@@ -262,10 +270,10 @@ def test_the_page_on_templates_has_every_name() -> None:
 def test_page_on_templates_has_all_filters_and_tests() -> None:
     text = (DOCS / "templates.md").read_text(encoding="utf-8")
     for what, known in (
-        ("filters", template_sandbox.FILTERS),
-        ("tests", [name for name in template_sandbox.TESTS if name.isalpha()]),
-        ("methods", template_sandbox.METHODS),
-        ("functions", template_sandbox.FUNCTIONS),
+        ("filters", template_functions.FILTERS),
+        ("tests", [name for name in template_functions.TESTS if name.isalpha()]),
+        ("methods", template_functions.METHODS),
+        ("functions", template_functions.FUNCTIONS),
         ("of `loop`", template_check.LOOP),
     ):
         [row] = re.findall(rf"^\| {what} \| (.*) \|$", text, re.MULTILINE)
@@ -314,10 +322,10 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
         ("run.md", f"queued for {Patience().late / 60:g} minutes"),
         ("templates.md", f"| a template | {template_sandbox.LONGEST_TEMPLATE:,} characters"),
         ("templates.md", f"{template_check.DEEPEST} levels of nesting"),
-        ("templates.md", f"| {template_sandbox.LONGEST_TEXT:,} characters"),
+        ("templates.md", f"| {template_functions.LONGEST_TEXT:,} characters"),
         ("templates.md", f"| {template_sandbox.WIDEST_INTEGER:,} bits"),
-        ("templates.md", f"| {template_sandbox.LONGEST_RANGE:,} numbers"),
-        ("templates.md", f"| {template_sandbox.MOST_ITEMS:,} items"),
+        ("templates.md", f"| {template_functions.LONGEST_RANGE:,} numbers"),
+        ("templates.md", f"| {template_functions.MOST_ITEMS:,} items"),
         ("embed.md", f"at most {memory.MOST_INCIDENTS:,}"),
         ("extension.md", f"Its deadline is {isolation.DEADLINE:g} s"),
         ("extension.md", f"takes longer than {isolation.DEADLINE:g} s"),

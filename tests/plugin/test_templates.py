@@ -12,7 +12,7 @@ import pytest
 
 from hostspec import Alert
 from hostspec.testing.support import watched
-from pagerduty_plugin import template_sandbox
+from pagerduty_plugin import template_functions
 from pagerduty_plugin.template_check import LOOP
 from pagerduty_plugin.templates import (
     NAMES,
@@ -229,8 +229,8 @@ def test_every_filter_and_method_has_an_example() -> None:
         if mark.name == "parametrize"
     ]
     text = " ".join(example for example, _ in marks.args[1])
-    assert [name for name in template_sandbox.FILTERS if f"|{name}" not in text] == []
-    assert [name for name in template_sandbox.METHODS if f".{name}(" not in text] == []
+    assert [name for name in template_functions.FILTERS if f"|{name}" not in text] == []
+    assert [name for name in template_functions.METHODS if f".{name}(" not in text] == []
 
 
 @pytest.mark.parametrize(
