@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from recorder import (
     resolved,
     rule_of,
 )
+from waiting import wait_until
 
 from hostspec import (
     Alert,
@@ -835,12 +835,7 @@ def test_open_incidents_of_an_alert_are_returned() -> None:
 
 def wait_until_queued(host: Host, number: int, ref: IncidentRef) -> None:
     """Wait until so many calls are queued for an incident."""
-    pause = threading.Event()
-    for _ in range(20_000):
-        if len(host._locks._queues.get(ref, ())) >= number:
-            return
-        pause.wait(0.001)
-    pytest.fail("no thread came to wait")
+    wait_until(lambda: len(host._locks._queues.get(ref, ())) >= number)
 
 
 def test_time_ahead_of_the_clock_counts_as_now() -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from recorder import IDEMPOTENT, SILENT, UPDATING, Page, plugins_of, rule_of
 
-from hostspec import Alert, Capabilities, Operation, Outcome, OutcomeKind
+from hostspec import Alert, Capabilities, Identity, Operation, Outcome, OutcomeKind
 from hostspec.inprocess import Host
 
 KINDS = st.sampled_from(OutcomeKind)
-KEYS = st.sampled_from(["a", "b", "c"])
+KEYS = ("a", "b", "c")
 TEAMS = ("one", "two")
 
 
@@ -120,7 +120,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(
         status=st.sampled_from(["firing", "acknowledged", "resolved"]),
-        key=KEYS,
+        key=st.sampled_from(KEYS),
         teams=st.lists(st.sampled_from(TEAMS), unique=True),
         kinds=st.lists(KINDS, min_size=len(TEAMS), max_size=len(TEAMS)),
     )
@@ -143,9 +143,12 @@ class Story(RuleBasedStateMachine):
     def remembers_what_the_model_holds(self) -> None:
         if not hasattr(self, "model"):
             return
+        held = [each for key in KEYS for each in self.host.held_by(Identity("", key))]
         remembered = {
-            (ref.destination, ref.correlation_key): [holder.key for holder in incident.holders]
-            for ref, incident in self.host._memory._incidents.items()
+            (each.ref.destination, each.ref.correlation_key): [
+                holder.key for holder in each.holders
+            ]
+            for each in held
         }
         assert remembered == self.model.holders
 

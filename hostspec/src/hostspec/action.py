@@ -203,7 +203,7 @@ class Action(abc.ABC, Generic[A, I]):
 
         A firing alert opens incidents. An acknowledged or resolved one is planned only by hosts
         that do not remember open incidents; other hosts call `follow_up`. Deliveries carry the
-        name of the rule. A suppression stands for each delivery that a plugin vetoed.
+        name of the rule. A suppression replaces each delivery that a plugin vetoed.
         """
 
     def follow_up(self, incident: Incident, alert: Alert) -> Delivery | None:

@@ -29,7 +29,7 @@ class Locked:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Let other threads continue."""
+        """Release the lock, so that other threads continue."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:

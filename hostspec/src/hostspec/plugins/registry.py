@@ -1,4 +1,4 @@
-"""The loaded plugins: registers, verifies and configures them, and collects what they offer."""
+"""The loaded plugins: registers, verifies and configures them, and collects their offers."""
 
 from __future__ import annotations
 
