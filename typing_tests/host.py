@@ -27,7 +27,6 @@ from hostspec import (
     from_json,
     to_json,
 )
-from hostspec.delivery import merge
 from hostspec.inprocess import Host, Report
 from hostspec.plugins import (
     Plan,
@@ -40,6 +39,7 @@ from hostspec.plugins import (
     load,
     survey,
 )
+from hostspec.plugins.planning import merge
 
 
 class Builtin:

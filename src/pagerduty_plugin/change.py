@@ -1,28 +1,38 @@
-"""The action that records a change, such as a deploy, with one or several services."""
+"""The action that records a change, such as a deploy, with one or several services.
+
+It builds the change events, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from hostspec import (
     Alert,
     Capabilities,
     Delivery,
+    Image,
     Incident,
     IncidentRef,
     Installation,
+    Json,
+    Link,
     Outcome,
     Preview,
     SendContext,
     Status,
     Suppression,
 )
+from hostspec.normalisation import Repairs
 from pagerduty_plugin import event, routing
+from pagerduty_plugin.addresses import Addresses, link_member, link_to, present
+from pagerduty_plugin.dedup_keys import dedup_key
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.routing import change_key_fault, masked_key, read_key
 from pagerduty_plugin.settings import ChangeSettings, InstallationSettings
 from pagerduty_plugin.text_overrides import EventText
+from pagerduty_plugin.truncate import truncate_event
 
 PATH: Final = "/v2/change/enqueue"
 """The path of the Events API v2 for change events."""
@@ -64,12 +74,12 @@ class Change(routing.ServiceAction[ChangeSettings]):
         services, notes = routing.reach(settings.services, installation.settings)
         if not services:
             return self._suppressed(settings, installation, rules)
-        key, _ = event.dedup_key(alert.identity)
+        key, _ = dedup_key(alert.identity)
         deliveries = []
         for destination, service in services.items():
             text = EventText(alert, rule=rule, service=service, installation=installation.name)
             firing = alert.status is Status.FIRING
-            built = event.build_change(alert, text.change(settings) if firing else _later(alert))
+            built = build_change(alert, text.change(settings) if firing else _later(alert))
             deliveries.append(
                 Delivery(
                     operation=event.OPERATIONS[alert.status],
@@ -91,7 +101,7 @@ class Change(routing.ServiceAction[ChangeSettings]):
         """Return the change event of a later status, with the alert's own texts."""
         if alert.status is Status.FIRING:
             return None
-        built = event.build_change(alert, _later(alert))
+        built = build_change(alert, _later(alert))
         return Delivery(
             operation=event.OPERATIONS[alert.status],
             ref=incident.ref,
@@ -117,7 +127,7 @@ class Change(routing.ServiceAction[ChangeSettings]):
             return routing.misconfigured(service.name, reason)
         return self._client.enqueue(
             f"{installation.settings.events_url}{PATH}",
-            event.change_body(delivery, routing_key=routing_key, context=context),
+            change_body(delivery, routing_key=routing_key, context=context),
             network=installation.settings.network,
             now=context.now,
             idempotent=False,
@@ -131,9 +141,53 @@ class Change(routing.ServiceAction[ChangeSettings]):
     ) -> Preview:
         """Return the request with the reference of the key instead of the key."""
         service = installation.settings.service(delivery.ref.destination)
-        body = event.change_body(delivery, routing_key=masked_key(service), context=context)
+        body = change_body(delivery, routing_key=masked_key(service), context=context)
         return Preview(f"POST {installation.settings.events_url}{PATH}", body)
 
 
 def _later(alert: Alert) -> event.TextOverrides:
     return event.TextOverrides(summary=f"{alert.status.capitalize()}: {alert.summary}")
+
+
+def build_change(alert: Alert, texts: event.TextOverrides = event.NO_OVERRIDES) -> event.Event:
+    """Return the change event of an alert, within the limits of the guide "Send a Change Event".
+
+    Images become links: they are in PagerDuty's schema, but not in its guide.
+    """
+    repairs = Repairs()
+    addresses = Addresses(repairs)
+    url = addresses.first(("url", alert.url))
+    links = [link_member(Link(url))] if url else []
+    links += addresses.links((*alert.links, *texts.links))
+    for index, image in addresses.images((*alert.images, *texts.images)):
+        links.append(link_to(image))
+        repairs.add(f"images[{index}]", "a change event has no images; became a link")
+    payload = {
+        "summary": event.short_summary(texts.summary or alert.summary, repairs),
+        "source": texts.source or alert.source,
+        "timestamp": event.timestamp(alert.started_at),
+        "custom_details": event.custom_details(alert, texts.details, addresses.unusable, repairs),
+    }
+    message = present({"payload": present(payload), "links": links})
+    fitted, cuts = truncate_event(message, event.LARGEST_BODY - event.RESERVED_BYTES)
+    return event.Event(fitted, (*repairs.as_tuple(), *cuts))
+
+
+def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return the change event for a missed problem, from the message of its trigger."""
+    trigger: dict[str, Any] = {"client_url": "", "links": (), "images": (), **message}
+    images = [Image(image["src"], alt=image.get("alt", "")) for image in trigger["images"]]
+    url = [Link(trigger["client_url"])] if trigger["client_url"] else []
+    links = (*map(link_member, url), *trigger["links"], *map(link_to, images))
+    names = ("summary", "source", "timestamp", "custom_details")
+    payload = {name: value for name, value in trigger["payload"].items() if name in names}
+    fitted, _ = truncate_event(
+        present({"payload": payload, "links": links}), event.LARGEST_BODY - event.RESERVED_BYTES
+    )
+    return fitted
+
+
+def change_body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[str, Any]:
+    """Return the body of one attempt to record a change."""
+    posted = {"routing_key": routing_key, **delivery.message}
+    return event.with_report(posted, context, over=delivery.over)

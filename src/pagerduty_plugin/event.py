@@ -1,13 +1,12 @@
 """Builds Events API v2 events from alerts, and repairs what PagerDuty would reject.
 
-Pure. The limits are those of PagerDuty's guides "Send an Alert Event" and "Send a Change Event",
-and of the size limit in "Events API v2 Overview".
+Pure. The limits are those of PagerDuty's guide "Send an Alert Event", and of the size limit in
+"Events API v2 Overview". Change events are built in `change`, from the same parts.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import itertools
 import re
 import unicodedata
@@ -19,7 +18,6 @@ import attrs
 from hostspec import (
     Alert,
     Delivery,
-    Identity,
     Image,
     Json,
     Link,
@@ -35,7 +33,6 @@ from pagerduty_plugin.addresses import (
     NOT_HTTPS,
     Addresses,
     image_member,
-    link_member,
     link_to,
     present,
 )
@@ -43,9 +40,6 @@ from pagerduty_plugin.truncate import MARK, size, truncate_event
 
 LONGEST_SUMMARY: Final = 1024
 """Characters of ``payload.summary``; PagerDuty rejects a longer one."""
-
-LONGEST_DEDUP_KEY: Final = 255
-"""Characters of ``dedup_key``."""
 
 LARGEST_BODY: Final = 512_000
 """Bytes of the final UTF-8 body: 512 KB, read as the smaller of its two meanings."""
@@ -121,40 +115,6 @@ class Event:
     notes: tuple[str, ...] = ()
 
 
-def dedup_key(
-    alert: Identity, *, prefix: str = "", rule: str | None = None
-) -> tuple[str, tuple[Repair, ...]]:
-    """Return the dedup key of a problem: its scope, if it has one, and its key.
-
-    A slash in a scope or a rule's name is escaped, so that the first slash ends it. A dedup key
-    that is too long keeps its beginning and ends in a hash of the whole, so that it is the same
-    from trigger to resolve. A host should use scopes for all its alerts or for none: the key of an
-    alert without a scope may look like the scope and key of another.
-    Without a rule, it is that of the incident of all rules.
-    """
-    if rule is not None:
-        # an empty scope keeps its slash, so that it cannot be confused with the rule's name
-        return prefixed_dedup_key(f"{_escape(rule)}/{_escape(alert.scope)}/{alert.key}", prefix)
-    return prefixed_dedup_key(
-        f"{_escape(alert.scope)}/{alert.key}" if alert.scope else alert.key, prefix
-    )
-
-
-def prefixed_dedup_key(key: str, prefix: str = "") -> tuple[str, tuple[Repair, ...]]:
-    """Return a text with a prefix as a dedup key, shortened if necessary; see `dedup_key`."""
-    key = f"{prefix}/{key}" if prefix else key
-    if len(key) <= LONGEST_DEDUP_KEY:
-        return key, ()
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    kept = key[: LONGEST_DEDUP_KEY - len(digest) - 1]
-    reason = f"{len(key)} characters, PagerDuty takes {LONGEST_DEDUP_KEY}; its end became a hash"
-    return f"{kept}…{digest}", (Repair("key", reason),)
-
-
-def _escape(part: str) -> str:
-    return part.replace("%", "%25").replace("/", "%2F")
-
-
 def follow_ups(sent: Iterable[str]) -> tuple[Operation, ...]:
     """Return the later operations among those that a rule sends."""
     sent = set(sent)
@@ -181,14 +141,14 @@ def build(
             links.append(link_to(image))
             repairs.add(f"images[{index}]", NOT_HTTPS)
     payload = {
-        "summary": _summary(texts.summary or alert.summary, repairs),
+        "summary": short_summary(texts.summary or alert.summary, repairs),
         "source": texts.source or _source(alert, repairs),
         "severity": SEVERITIES[severity],
-        "timestamp": _timestamp(alert.started_at),
+        "timestamp": timestamp(alert.started_at),
         "component": texts.component or alert.component,
         "group": texts.group or alert.group,
         "class": texts.class_ or alert.class_,
-        "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
+        "custom_details": custom_details(alert, texts.details, addresses.unusable, repairs),
     }
     members = {"client": texts.client, "client_url": client_url, "links": links, "images": images}
     message = present({"payload": present(payload), **members})
@@ -199,44 +159,6 @@ def build(
 def room_for_message(key: str) -> int:
     """Return the largest size of a trigger's message, in bytes."""
     return LARGEST_BODY - size({"event_action": "trigger", "dedup_key": key}) - RESERVED_BYTES
-
-
-def build_change(alert: Alert, texts: TextOverrides = NO_OVERRIDES) -> Event:
-    """Return the change event of an alert, within all limits of PagerDuty.
-
-    Images become links: they are in PagerDuty's schema, but not in its guide.
-    """
-    repairs = Repairs()
-    addresses = Addresses(repairs)
-    url = addresses.first(("url", alert.url))
-    links = [link_member(Link(url))] if url else []
-    links += addresses.links((*alert.links, *texts.links))
-    for index, image in addresses.images((*alert.images, *texts.images)):
-        links.append(link_to(image))
-        repairs.add(f"images[{index}]", "a change event has no images; became a link")
-    payload = {
-        "summary": _summary(texts.summary or alert.summary, repairs),
-        "source": texts.source or alert.source,
-        "timestamp": _timestamp(alert.started_at),
-        "custom_details": _custom_details(alert, texts.details, addresses.unusable, repairs),
-    }
-    message = present({"payload": present(payload), "links": links})
-    fitted, cuts = truncate_event(message, LARGEST_BODY - RESERVED_BYTES)
-    return Event(fitted, (*repairs.as_tuple(), *cuts))
-
-
-def missed_change(message: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Return the change event for a missed problem, from the message of its trigger."""
-    trigger: dict[str, Any] = {"client_url": "", "links": (), "images": (), **message}
-    images = [Image(image["src"], alt=image.get("alt", "")) for image in trigger["images"]]
-    url = [Link(trigger["client_url"])] if trigger["client_url"] else []
-    links = (*map(link_member, url), *trigger["links"], *map(link_to, images))
-    names = ("summary", "source", "timestamp", "custom_details")
-    payload = {name: value for name, value in trigger["payload"].items() if name in names}
-    fitted, _ = truncate_event(
-        present({"payload": payload, "links": links}), LARGEST_BODY - RESERVED_BYTES
-    )
-    return fitted
 
 
 def body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[str, Any]:
@@ -253,16 +175,10 @@ def body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[
     event.pop(MISSED, None)
     if delivery.operation is not Operation.TRIGGER:
         return event
-    return _with_report(event, context, over=delivery.over)
+    return with_report(event, context, over=delivery.over)
 
 
-def change_body(delivery: Delivery, *, routing_key: str, context: SendContext) -> dict[str, Any]:
-    """Return the body of one attempt to record a change."""
-    event = {"routing_key": routing_key, **delivery.message}
-    return _with_report(event, context, over=delivery.over)
-
-
-def _with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
+def with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> dict[str, Any]:
     """Add the delivery report to an event that was not sent at once, or whose problem is over."""
     delay = _delay(context)
     report: dict[str, int | str] = {}
@@ -279,7 +195,7 @@ def _with_report(event: dict[str, Any], context: SendContext, *, over: bool) -> 
     payload = {**event["payload"]}
     if context.accepted_at and delay >= LATE:
         # else PagerDuty would show the time of arrival as that of the problem
-        payload.setdefault("timestamp", _timestamp(context.accepted_at))
+        payload.setdefault("timestamp", timestamp(context.accepted_at))
     details = {**payload.get("custom_details", {}), DELIVERY: report}
     return {**event, "payload": {**payload, "custom_details": details}}
 
@@ -290,7 +206,8 @@ def _delay(context: SendContext) -> dt.timedelta:
     return context.now - context.accepted_at
 
 
-def _summary(text: str, repairs: Repairs) -> str:
+def short_summary(text: str, repairs: Repairs) -> str:
+    """Return a summary within PagerDuty's limit, without splitting a visible character."""
     if len(text) <= LONGEST_SUMMARY:
         return text
     reason = f"{len(text)} characters, PagerDuty takes {LONGEST_SUMMARY}; cut"
@@ -334,11 +251,12 @@ def _source(alert: Alert, repairs: Repairs) -> str:
     return source
 
 
-def _timestamp(moment: dt.datetime | None) -> str:
+def timestamp(moment: dt.datetime | None) -> str:
+    """Return a moment as PagerDuty reads it; empty for None."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else ""
 
 
-def _custom_details(
+def custom_details(
     alert: Alert, added: Mapping[str, Json], unusable: Mapping[str, Json], repairs: Repairs
 ) -> dict[str, Json]:
     """Return the details with labels, unusable addresses and additions, under unique names."""

@@ -12,6 +12,7 @@ from hostspec.normalisation import FrozenDict, normalise
 from hostspec.text import clean_text, is_blank, shorten
 from pagerduty_plugin import event, templates
 from pagerduty_plugin.constants import ALERT_KEY, DEFAULT_SEVERITY, RULE_AND_ALERT_KEY, SEVERITIES
+from pagerduty_plugin.dedup_keys import dedup_key, prefixed_dedup_key
 from pagerduty_plugin.settings import ChangeSettings, ImageSettings, LinkSettings, TriggerSettings
 
 LONGEST_TEXT: Final = 65_536
@@ -70,12 +71,12 @@ class EventText:
         """Return the dedup key of a rule: by strategy, or rendered; with repairs."""
         if setting == RULE_AND_ALERT_KEY:
             rule = str(self._about["rule"])
-            return event.dedup_key(self._alert.identity, prefix=prefix, rule=rule)
+            return dedup_key(self._alert.identity, prefix=prefix, rule=rule)
         if setting != ALERT_KEY:
             rendered = self._text("dedup_key", setting, "the alert's key is used instead")
             if rendered:
-                return event.prefixed_dedup_key(rendered, prefix)
-        return event.dedup_key(self._alert.identity, prefix=prefix)
+                return prefixed_dedup_key(rendered, prefix)
+        return dedup_key(self._alert.identity, prefix=prefix)
 
     @functools.cached_property
     def _values(self) -> Mapping[str, Json]:

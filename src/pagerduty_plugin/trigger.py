@@ -29,8 +29,9 @@ from hostspec import (
     Suppression,
 )
 from pagerduty_plugin import event, routing
-from pagerduty_plugin.change import Change
+from pagerduty_plugin.change import Change, missed_change
 from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE
+from pagerduty_plugin.dedup_keys import prefixed_dedup_key
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.http.responses import is_key_unknown
 from pagerduty_plugin.overrides import Decision, NoHooks, Question, decide, enrich
@@ -174,7 +175,7 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
                 opening,
                 operation=Operation.RESOLVE,
                 ref=attrs.evolve(opening.ref, action=Change.name, correlation_key=key),
-                message=event.missed_change(opening.message),
+                message=missed_change(opening.message),
                 follow_ups=(),
                 over=True,
             )
@@ -282,7 +283,7 @@ def _content(
     An acknowledge or resolve has no message.
     """
     if decided.dedup_key:
-        key, repairs = event.prefixed_dedup_key(decided.dedup_key, account.dedup_prefix)
+        key, repairs = prefixed_dedup_key(decided.dedup_key, account.dedup_prefix)
     else:
         key, repairs = text.dedup_key(settings.dedup_key, account.dedup_prefix)
     if alert.status is not Status.FIRING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostspec import Delivery, Identity, IncidentRef, Operation, Repair, Severity
-from hostspec.delivery import merge
+from hostspec.plugins.planning import merge
 
 CHECKOUT = IncidentRef("pagerduty.trigger", "acme", "checkout", "db-1/disk")
 PLATFORM = IncidentRef("pagerduty.trigger", "acme", "platform", "db-1/disk")

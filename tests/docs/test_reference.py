@@ -40,6 +40,7 @@ from hostspec.normalisation import DEEPEST, LONGEST_TEXT, MOST_CHARACTERS, MOST_
 from hostspec.plugins import isolation, load
 from hostspec.settings import info_of, key_of
 from pagerduty_plugin import (
+    dedup_keys,
     event,
     template_check,
     template_functions,
@@ -61,7 +62,7 @@ _PUBLIC_OUTSIDE_THE_ROOT = (
     "hostspec.alert.FieldReader",
     "hostspec.alert.parse_json",
     "hostspec.delivery.coalesce",
-    "hostspec.delivery.merge",
+    "hostspec.plugins.planning.merge",
     "hostspec.provider.Demo",
     "hostspec.provider.DestinationTable",
     "hostspec.provider.Table",
@@ -304,7 +305,7 @@ def test_the_page_on_alerts_has_every_synonym_of_a_severity() -> None:
     [
         ("accounts.md", f"`http://127.0.0.1:{DEFAULT_PORT}/callback`"),
         ("alert.md", f"more than {event.LONGEST_SUMMARY:,} characters"),
-        ("alert.md", f"more than {event.LONGEST_DEDUP_KEY:,} characters"),
+        ("alert.md", f"more than {dedup_keys.LONGEST_DEDUP_KEY:,} characters"),
         ("alert.md", f"more than {event.LARGEST_BODY:,} bytes"),
         ("alert.md", f"custom_details.{truncate.MARK}`"),
         ("alert.md", f"deeper than {DEEPEST} levels"),

@@ -6,7 +6,7 @@ import pytest
 
 from hostspec import Alert, Image, Link
 from hostspec.text import is_address
-from pagerduty_plugin import event
+from pagerduty_plugin import change
 from pagerduty_plugin.event import TextOverrides
 
 from .conftest import Sender
@@ -175,7 +175,7 @@ def test_a_rule_s_links_are_checked_too(sender: Sender) -> None:
 
 def test_a_change_event_links_to_usable_addresses_only() -> None:
     alert = Alert("k", "Deployed", url="/x", links=["/y", "https://ok.example"], images=["z.png"])
-    built = event.build_change(alert, TextOverrides(images=(Image("http://g.example/1.png"),)))
+    built = change.build_change(alert, TextOverrides(images=(Image("http://g.example/1.png"),)))
     assert built.message["links"] == [
         {"href": "https://ok.example"},
         {"href": "http://g.example/1.png"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hostspec import Alert, Identity, Repair
-from pagerduty_plugin import event
+from pagerduty_plugin.dedup_keys import dedup_key
 from pagerduty_plugin.routing import routing_key_fault
 
 from .conftest import Sender
@@ -287,7 +287,7 @@ def test_no_two_identities_share_a_dedup_key() -> None:
         Identity("", "k" * 300),
         Identity("", "k" * 301),
     ]
-    keys = [event.dedup_key(each)[0] for each in identities]
+    keys = [dedup_key(each)[0] for each in identities]
     assert len(set(keys)) == len(keys)
     assert all(len(key) <= 255 for key in keys)
 

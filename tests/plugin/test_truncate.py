@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostspec import Alert, Identity, SendContext, SettingsError, Severity, structure
 from hostspec.text import is_blank
-from pagerduty_plugin import event
+from pagerduty_plugin.dedup_keys import dedup_key
 from pagerduty_plugin.http.client import Client
 from pagerduty_plugin.settings import TriggerSettings
 from pagerduty_plugin.testing import FakePagerDuty
@@ -358,7 +358,7 @@ def test_any_alert_is_accepted_and_keeps_its_essentials(
     assert len(shared.body) <= LARGEST
     sent_event = shared.event
     assert sent_event["dedup_key"] == delivery.ref.correlation_key
-    assert sent_event["dedup_key"] == event.dedup_key(Identity(alert.scope, alert.key))[0]
+    assert sent_event["dedup_key"] == dedup_key(Identity(alert.scope, alert.key))[0]
     payload = sent_event["payload"]
     assert payload["severity"] == alert.severity.replace("debug", "info")
     summary = payload["summary"]

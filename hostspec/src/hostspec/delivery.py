@@ -251,30 +251,6 @@ class Receipt:
 _T = TypeVar("_T")
 
 
-def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    """Merge the deliveries of one alert to the same incident.
-
-    Two rules may name the same service. It receives one message, that of the delivery with the
-    highest severity (the first of them, if several are equal), with the rules and notes of all.
-    The incident allows each follow-up that one of them allows.
-
-    Returns:
-        one delivery for each incident, in the order of their first appearance.
-    """
-    met: dict[IncidentRef, list[Delivery]] = {}
-    for delivery in deliveries:
-        met.setdefault(delivery.ref, []).append(delivery)
-    return tuple(
-        attrs.evolve(
-            max(together, key=lambda delivery: delivery.severity.rank),
-            rules=distinct(delivery.rules for delivery in together),
-            notes=distinct(delivery.notes for delivery in together),
-            follow_ups=distinct(delivery.follow_ups for delivery in together),
-        )
-        for together in met.values()
-    )
-
-
 def distinct(several: Iterable[Iterable[_T]]) -> tuple[_T, ...]:
     """Return every value of several collections once, in order."""
     return tuple(dict.fromkeys(itertools.chain.from_iterable(several)))

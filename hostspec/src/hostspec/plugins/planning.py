@@ -17,7 +17,6 @@ from hostspec.delivery import (
     Operation,
     Suppression,
     distinct,
-    merge,
 )
 from hostspec.errors import Fault, describe_error
 from hostspec.normalisation import Repair
@@ -258,3 +257,27 @@ def is_delivery(delivery: object) -> TypeGuard[Delivery]:
 
 def _is_storable(part: object) -> bool:
     return isinstance(part, str) and clean_text(part) == part
+
+
+def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
+    """Merge the deliveries of one alert to the same incident.
+
+    Two rules may name the same service. It receives one message, that of the delivery with the
+    highest severity (the first of them, if several are equal), with the rules and notes of all.
+    The incident allows each follow-up that one of them allows.
+
+    Returns:
+        one delivery for each incident, in the order of their first appearance.
+    """
+    met: dict[IncidentRef, list[Delivery]] = {}
+    for delivery in deliveries:
+        met.setdefault(delivery.ref, []).append(delivery)
+    return tuple(
+        attrs.evolve(
+            max(together, key=lambda delivery: delivery.severity.rank),
+            rules=distinct(delivery.rules for delivery in together),
+            notes=distinct(delivery.notes for delivery in together),
+            follow_ups=distinct(delivery.follow_ups for delivery in together),
+        )
+        for together in met.values()
+    )
