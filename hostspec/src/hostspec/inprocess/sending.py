@@ -161,18 +161,15 @@ def log_receipt(receipt: Receipt) -> None:
 
 def log_report(report: Report) -> None:
     """Log every reason why an alert may not have caused a notification."""
-    plan = report.plan
+    plan, key = report.plan, report.plan.alert.key
     for receipt in report.receipts:
         log_receipt(receipt)
     for failure in plan.failures:
-        log_message(_planning_log, logging.ERROR, "alert %s: %s", plan.alert.key, failure)
-    remarks = [
-        (logging.WARNING, f"suppressed by {each.plugin}: {each.reason}")
-        for each in plan.suppressions
-    ]
+        log_message(_planning_log, logging.ERROR, "alert %s: %s", key, failure)
+    for suppression in plan.suppressions:
+        message = "alert %s: suppressed by %s: %s"
+        log_message(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
     if plan.remark:
-        remarks.append((logging.INFO, plan.remark))
+        log_message(_log, logging.INFO, "alert %s: %s", key, plan.remark)
     if report.unmatched and plan.alert.status is Status.FIRING:
-        remarks.append((logging.WARNING, "no rule matches, nothing is sent"))
-    for level, remark in remarks:
-        log_message(_log, level, "alert %s: %s", plan.alert.key, remark)
+        log_message(_log, logging.WARNING, "alert %s: no rule matches, nothing is sent", key)
