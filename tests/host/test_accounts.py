@@ -232,7 +232,9 @@ def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace)
     text = (
         '\n[[installations]]\nname = "labs"\nprovider = "pagerduty"\nsettings = { region = "uk" }\n'
     )
-    workspace.configure_bare(text + "[[installations]]\nname = 3\n")
+    workspace.configure_bare(
+        text + '[[installations]]\nname = 3\n[[installations]]\nname = "none"\n'
+    )
     with sqlite3.connect(workspace.folder / "alerthost.db") as database:
         database.execute("""UPDATE installations SET settings = '{"services": []}'""")
 
