@@ -29,9 +29,9 @@ demo: .venv/runtime ## Send realistic alerts to a stand-in of PagerDuty, and see
 	@$(BIN)/alerthost demo
 
 .PHONY: test
-test: .venv/dev ## Run the tests: on the built wheels with coverage, some on the source.
+test: .venv/dev ## Run the tests: on the built wheels, some on the source. COVERAGE=yes asks for all branches.
 	@echo "== tests, on the built wheels"
-	@$(BIN)/python tests/wheels/run.py --numprocesses 4 --dist worksteal --cov --cov-report term
+	@$(BIN)/python tests/wheels/run.py --numprocesses 4 --dist worksteal $(if $(COVERAGE),--cov --cov-report term)
 	@echo "== tests of what an installation brings, on the source"
 	@$(PYTEST) --numprocesses 2 $(INSTALLED)
 
