@@ -71,18 +71,16 @@ def survey(
     infos, plugins = _import(set(enabled), own or {})
     for name in settings or ():
         if name not in plugins and name not in infos:
-            fault = Fault("", unknown_name(name, [*plugins]))
-            infos[name] = attrs.evolve(
-                _failed(PluginInfo(name), "is not enabled, but has settings"), faults=(fault,)
-            )
+            fault = Fault("", unknown_name(name, plugins))
+            infos[name] = _failed(PluginInfo(name), "is not enabled, but has settings", [fault])
     while True:
         try:
             return Assembly(infos, settings).run(plugins)
         except RefusedError as refused:
             # assembled again without it, so that nothing of it remains
             del plugins[refused.plugin]
-            failed = _failed(infos[refused.plugin], refused.reason)
-            infos[refused.plugin] = attrs.evolve(failed, faults=refused.faults)
+            info = infos[refused.plugin]
+            infos[refused.plugin] = _failed(info, refused.reason, refused.faults)
 
 
 def _import(
@@ -136,8 +134,8 @@ def _why_no_import(error: BaseException) -> str:
     return f"it {described}"
 
 
-def _failed(info: PluginInfo, reason: str) -> PluginInfo:
-    return attrs.evolve(info, state=PluginState.FAILED, reason=reason)
+def _failed(info: PluginInfo, reason: str, faults: Iterable[Fault] = ()) -> PluginInfo:
+    return attrs.evolve(info, state=PluginState.FAILED, reason=reason, faults=tuple(faults))
 
 
 def _found() -> dict[str, list[EntryPoint]]:

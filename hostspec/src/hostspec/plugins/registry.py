@@ -252,10 +252,7 @@ class Assembly:
             both = "hostspec_settings and hostspec_configure"
             reason = f"implements only one of {both}; add hostspec_{missing}"
             raise RefusedError(name, reason)
-        declared = ask(declares, {})
-        if declared.failure:
-            raise RefusedError(name, f"hostspec_settings {declared.failure}")
-        kind = declared.value
+        kind = _value_of("hostspec_settings", declares)
         try:
             json_schema(kind)
         except DeclarationError as error:
@@ -271,9 +268,7 @@ class Assembly:
             settings = structure(kind, self._given.get(name, {}))
         except SettingsError as error:
             raise RefusedError(name, f"has faulty settings: {error}", error.faults) from None
-        configured = ask(configures, {"settings": settings})
-        if configured.failure:
-            raise RefusedError(name, f"hostspec_configure {configured.failure}")
+        _value_of("hostspec_configure", configures, settings=settings)
 
     def _only(self, plugin: str, hook: str) -> pluggy.HookImpl | None:
         found = implementations(self._manager, hook)
@@ -282,12 +277,10 @@ class Assembly:
     def _gather(self, hook: str, add: Callable[[str, object], str | None]) -> None:
         for implementation in implementations(self._manager, hook):
             name = implementation.plugin_name
-            answer = ask(implementation, {"hooks": self._hooks})
-            if answer.failure:
-                raise RefusedError(name, f"{hook} {answer.failure}")
-            if not isinstance(answer.value, (list, tuple)):
+            value = _value_of(hook, implementation, hooks=self._hooks)
+            if not isinstance(value, (list, tuple)):
                 raise RefusedError(name, f"{hook} did not return a tuple or list")
-            for offered in answer.value:
+            for offered in value:
                 reason = _check_offer(add, name, offered)
                 if reason:
                     raise RefusedError(name, f"{hook}: {reason}")
@@ -321,6 +314,14 @@ class Assembly:
         info = self._infos[plugin]
         self._infos[plugin] = attrs.evolve(info, actions=(*info.actions, action.name))
         return None
+
+
+def _value_of(hook: str, implementation: pluggy.HookImpl, **arguments: object) -> Any:
+    """Call one implementation of a hook, which must not fail."""
+    answer = ask(implementation, arguments)
+    if answer.failure:
+        raise RefusedError(answer.plugin, f"{hook} {answer.failure}")
+    return answer.value
 
 
 def _check_offer(
