@@ -27,7 +27,7 @@ from hostspec import (
 )
 from hostspec.normalisation import Repair
 
-PLACE = IncidentRef("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
+REF = IncidentRef("pagerduty.trigger", "acme", "PABC123", "db-1/disk")
 
 
 def receipt(
@@ -35,7 +35,7 @@ def receipt(
 ) -> Receipt:
     delivery = Delivery(
         Operation.TRIGGER,
-        PLACE,
+        REF,
         Identity("", "db-1/disk"),
         Severity.ERROR,
         repairs=tuple(Repair(field, "odd") for field in fields),
@@ -139,7 +139,7 @@ def test_backlog_is_measured_at_the_scrape(metrics: Metrics) -> None:
 
 
 def test_removed_lane_has_its_ids_as_name() -> None:
-    assert (LaneNames().provider_of(PLACE), LaneNames().name_of(PLACE)) == ("", "acme/PABC123")
+    assert (LaneNames().provider_of(REF), LaneNames().name_of(REF)) == ("", "acme/PABC123")
 
 
 def test_provider_that_fails_to_list_destinations_has_lanes(
@@ -153,7 +153,7 @@ def test_provider_that_fails_to_list_destinations_has_lanes(
     configuration = Configuration(plugins, (installation,), ())
     monkeypatch.setattr("alerthost.config.plugins.destinations_of", fail)
     known = LaneNames.of(configuration)
-    assert (known.provider_of(PLACE), known.name_of(PLACE)) == ("pager", "acme/PABC123")
+    assert (known.provider_of(REF), known.name_of(REF)) == ("pager", "acme/PABC123")
 
 
 def test_orphaned_deliveries_are_counted(observer: DeliveryLog, metrics: Metrics) -> None:
@@ -166,7 +166,7 @@ def test_blocked_lanes_have_the_number_of_their_deliveries() -> None:
     def blocked() -> list[Blocked]:
         if broken:
             raise StoreError("full")
-        return [Blocked(PLACE, "wrong key", 1.0, 2), Blocked(PLACE, "old key", 1.0, 3)]
+        return [Blocked(REF, "wrong key", 1.0, 2), Blocked(REF, "old key", 1.0, 3)]
 
     broken = False
     metrics = Metrics(lambda: Backlog(1, 2, 10.0), lambda: 70.0, blocked)
