@@ -32,7 +32,7 @@ from instant import Plugin, engine_on
 from measuring import alert, medians, responder, table
 from server import Server, running
 
-from alerthost.outbox import backend, leasing, maintenance
+from alerthost.outbox import backend, heartbeat, leasing, maintenance
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert, Outcome, OutcomeKind, hookimpl
@@ -364,7 +364,11 @@ def reclaiming(server: Server) -> None:
         shown,
     )
     print(
-        f"\n  lease {leasing.LEASE:g} s, in which an attempt may start within"
+        f"\n  a worker is dead after {heartbeat.SILENCE:g} s without a beat, and beats every"
+        f" {heartbeat.BEAT:g} s"
+    )
+    print(
+        f"  lease {leasing.LEASE:g} s, in which an attempt may start within"
         f" {leasing.LEASE * leasing.START_WITHIN:g} s; checked every {maintenance.KEEP:g} s"
     )
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from engines import EITHER, World
 
-from alerthost.outbox import planner
+from alerthost.outbox import heartbeat, planner
+from alerthost.outbox import poison as poison_marks
 from alerthost.outbox.submission import DEAD, SubmissionOutcome
 from hostspec import Alert
+
+SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 def poison(world: World) -> Callable[[Alert], Any]:
@@ -73,6 +76,44 @@ def test_submissions_of_a_live_process_are_not_suspected(world: World) -> None:
     world.new_engine()
     assert world.drain() == ["trigger disk"]
     assert world.execute("SELECT name FROM planners") == []
+
+
+def mark(world: World, name: str, attempts: int) -> None:
+    """Mark all pending submissions as those that a worker plans."""
+    rows = tuple(row.id for row in world.execute("SELECT id FROM submissions ORDER BY id"))
+    with world.database.begin() as connection:
+        poison_marks.write_mark(connection, poison_marks.Mark(name, rows, attempts))
+
+
+@SERVER
+def test_on_a_server_marks_of_an_earlier_turn_are_suspected_at_once(world: World) -> None:
+    """A killed worker counts as alive for some seconds."""
+    world.say("cpu")
+    world.say("disk")
+    other = heartbeat.presence(world.database)
+    mark(world, other.name, 0)
+    with world.engine._registration.registered():
+        assert [world.engine._dispatcher.plan() for _ in range(3)] == [1, 1, 0]
+    assert world.execute("SELECT name FROM planners") == []
+    assert sorted(world.drain()) == ["trigger cpu", "trigger disk"]
+    other.leave()
+
+
+@SERVER
+def test_on_a_server_a_submission_is_dead_lettered_once_its_worker_is_gone(world: World) -> None:
+    """A live one may have lost its connection while it planned."""
+    world.say("cpu")
+    other = heartbeat.presence(world.database)
+    mark(world, other.name, poison_marks.MOST_TRIES)
+    assert world.drain() == ["trigger cpu"]
+
+    name = world.say("disk")
+    mark(world, other.name, poison_marks.MOST_TRIES)
+    other.leave()
+    assert world.drain() == []
+    (status,) = world.engine.admin.statuses([name])
+    assert status.note is not None
+    assert status.note.failures == (DEAD,)
 
 
 KILLED = """

@@ -21,7 +21,7 @@ from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.installations import Installations
 from alerthost.store.sealing import new_key
-from alerthost.store.tables import budgets, metadata, submissions
+from alerthost.store.tables import STATE, budgets, submissions, workers
 from hostspec import Alert, Installation, OutcomeKind, Secret, structure
 
 Open = Callable[..., Database]
@@ -74,7 +74,7 @@ def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     with database.read() as connection:
         return {
             table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr)
-            for table in metadata.sorted_tables
+            for table in STATE
         }
 
 
@@ -83,6 +83,14 @@ def copy(source: Database, target: Database) -> int:
     copied = copying.copy(source, target, advances.append)
     assert sum(advances) == copying.count(source) == 2 * copied
     return copied
+
+
+def test_workers_are_not_copied(source: Database, database: Database) -> None:
+    with source.begin() as connection:
+        connection.execute(sa.insert(workers).values(worker_id="killed", seen_at=0.0))
+    copy(source, database)
+    with database.read() as connection:
+        assert connection.execute(sa.select(workers)).all() == []
 
 
 def test_every_row_is_copied(source: Database, database: Database) -> None:

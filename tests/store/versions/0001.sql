@@ -180,6 +180,11 @@ INSERT INTO "submissions" VALUES(1,'b6fac7dd79d44643a683ae2c09b7281e','','open',
 INSERT INTO "submissions" VALUES(2,'2310c4ad941146be9c1c496a5bb3b19f','','refused','{"key":"refused","summary":"refused","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
 INSERT INTO "submissions" VALUES(3,'065b09b7125a4958b25ce336f1f20df4','','waiting','{"key":"waiting","summary":"waiting","status":"firing","severity":"critical","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
 INSERT INTO "submissions" VALUES(4,'43f81f5b690c4d31a8e506f5fc09126e','','accepted','{"key":"accepted","summary":"accepted","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,NULL,NULL,NULL,'12daeb70efbca74cdc05b3cc9e8fa9bc','a49884894fdad1926b236f90690b6e5b',1795000000.0,374,'','a49884894fdad1926b236f90690b6e5b');
+CREATE TABLE workers (
+	worker_id TEXT NOT NULL, 
+	seen_at DOUBLE NOT NULL, 
+	CONSTRAINT pk_workers PRIMARY KEY (worker_id)
+);
 CREATE INDEX ix_submissions_scope_digest ON submissions (scope_digest, accepted_at) WHERE planned_at IS NULL;
 CREATE INDEX ix_submissions_digest ON submissions (digest, id) WHERE planned_at IS NULL;
 CREATE INDEX ix_submissions_outcome ON submissions (outcome, id) WHERE outcome != '';

@@ -40,6 +40,9 @@ PAUSE: Final = 0.2
 STUCK: Final = 5.0
 """Seconds without progress after which the oldest submission is no longer tracked."""
 
+SIGN_OF_LIFE: Final = 5.0
+"""Seconds to wait for a sign of life of a worker, if earlier submissions are unfinished."""
+
 _MOST_EARLIER: Final = 1000
 
 _SIGNALS: Final = tuple(
@@ -242,11 +245,15 @@ def open_session(
 
 def _earlier(engine: Engine) -> Iterator[Tracked]:
     """Find unfinished submissions of earlier runs, unless another process delivers them."""
-    if engine.admin.exists and not engine.admin.is_worked_on():
-        engine.recover_orphans()
-        for status in engine.admin.unfinished(_MOST_EARLIER):
-            before = {row.id: row for row in status.entries}
-            yield Tracked("", submission_id=status.submission_id, before=before)
+    admin = engine.admin
+    if not admin.exists:
+        return
+    if admin.is_worked_on() and (not admin.unfinished(1) or admin.is_worked_on(SIGN_OF_LIFE)):
+        return
+    engine.recover_orphans()
+    for status in admin.unfinished(_MOST_EARLIER):
+        before = {row.id: row for row in status.entries}
+        yield Tracked("", submission_id=status.submission_id, before=before)
 
 
 def conclude(tally: Tally, screen: Screen, noun: str = "alert") -> NoReturn:

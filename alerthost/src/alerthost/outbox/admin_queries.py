@@ -77,9 +77,14 @@ class AdminQueries:
         """Whether there is a database to look into."""
         return self._database.exists
 
-    def is_worked_on(self) -> bool:
-        """Return whether a process delivers from the database now; this one counts, too."""
-        return self.exists and is_worked_on(self._database)
+    def is_worked_on(self, wait: float = 0.0) -> bool:
+        """Return whether a process delivers from the database now; this one counts, too.
+
+        Args:
+            wait: seconds to wait on PostgreSQL for the next sign of life of a worker; without it,
+                a worker counts for some seconds after it was killed.
+        """
+        return self.exists and is_worked_on(self._database, wait)
 
     def deliveries(
         self,

@@ -47,6 +47,11 @@ POLL: Final = 0.5
 POLL_SERVER: Final = 0.05
 """The same on a server, where a process that accepts may have no workers."""
 
+SERVER_TIME: Final[sa.ColumnElement[float]] = sa.literal_column(
+    "CAST(extract(epoch FROM clock_timestamp()) AS double precision)", sa.Double()
+)
+"""The time of a PostgreSQL server, in seconds of the epoch."""
+
 _CONFLICTS: Final = ("40P01", "40001")
 """SQLSTATEs of a transaction that was undone because of others that ran beside it."""
 
@@ -207,4 +212,4 @@ _LOCK: Final = sa.text(
 )
 _LOCK_ALL: Final = sa.text("SELECT pg_advisory_xact_lock(:every)")
 _TURN: Final = sa.text("SELECT pg_try_advisory_xact_lock(:number)")
-_NOW: Final = sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
+_NOW: Final = sa.select(SERVER_TIME)

@@ -12,15 +12,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import filelock
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from alerthost.outbox import backend
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
+from alerthost.store.tables import workers
 
 OLD: Final = 3600.0
-"""Seconds after which an unlocked lock file is removed."""
+"""Seconds after which an unlocked lock file, or the row of a silent worker, is removed."""
+
+BEAT: Final = 2.0
+"""Seconds between two beats of a worker on a server."""
+
+SILENCE: Final = 15.0
+"""Seconds without a beat after which a worker is gone."""
+
+CHANCE: Final = 5.0
+"""The part of these seconds that lies after a beat of the worker that checks: the server worked
+then, so that the other one could have beaten, too."""
+
+LONG_SILENCE: Final = 60.0
+"""The same for a worker that beat for the first time just now: all leases have run out then."""
+
+LOOK: Final = 0.1
+"""Seconds between two looks for a beat of another worker."""
 
 
 class Presence(abc.ABC):
@@ -39,14 +59,6 @@ class Presence(abc.ABC):
     @abc.abstractmethod
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Return which of some workers are gone."""
-
-    @abc.abstractmethod
-    def is_alone(self) -> bool:
-        """Check whether no other worker is registered."""
-
-    @abc.abstractmethod
-    def renew(self) -> None:
-        """Renew the registration; to be called every few seconds."""
 
     @abc.abstractmethod
     def leave(self) -> None:
@@ -76,9 +88,6 @@ class FilePresence(Presence):
         """Check whether no other process holds a lock."""
         mine = self._path(self.name)
         return all(path == mine or _is_free(path) for path in self._paths())
-
-    def renew(self) -> None:
-        """Do nothing: the lock is held as long as the process lives."""
 
     def leave(self) -> None:
         """Drop the lock."""
@@ -116,95 +125,169 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-class SessionPresence(Presence):
-    """Workers on several machines: each holds an advisory lock as long as its session lives.
+@attrs.define
+class Beats:
+    """The moments of the last beats of this process, by the server's clock."""
 
-    A live worker may lose its session. It takes its lock again in the next session, under the
-    same name, and keeps the leases that were not reclaimed meanwhile.
+    moments: tuple[float, ...] = ()
+
+    def add(self, now: float) -> None:
+        """Add a beat, and drop those that are no longer needed."""
+        first = self.reference(now) or 0.0
+        self.moments = (*(each for each in self.moments if first <= each <= now), now)
+
+    def reference(self, now: float) -> float | None:
+        """Return the newest beat since which all live workers had the chance to beat, too."""
+        return max((each for each in self.moments if each <= now - CHANCE), default=None)
+
+
+class RowPresence(Presence):
+    """Workers on several machines: each has a row, and records every few seconds that it lives.
+
+    Nothing of a session is used, so that a pooler may give each transaction another one. A worker
+    that was silent for long may come back, under the same name: it keeps the leases that were not
+    reclaimed meanwhile.
+
+    Args:
+        database: the store.
+        beats: of this process; those of an earlier registration count, too.
     """
 
     certain = False
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, beats: Beats | None = None) -> None:
         super().__init__()
         self._database = database
+        self._beats = beats or Beats()
         self._connection: sa.Connection | None = None
-        self._present = False
-        self.renew()
+        self._left = threading.Event()
+        self._execute(_SWEEP, {"old": OLD})
+        self.beat()
+        self._thread = threading.Thread(target=self._run, name="hostspec heartbeat", daemon=True)
+        self._thread.start()
+
+    def beat(self) -> None:
+        """Record that this process lives.
+
+        Raises:
+            StoreError: the database cannot be written.
+        """
+        (now,) = self._execute(_BEAT, {"worker_id": self.name}).scalars()
+        self._beats.add(now)
 
     def gone(self, names: Iterable[str]) -> Sequence[str]:
-        """Return which of some workers have no session now."""
+        """Return which of some workers have left, or were silent for long.
+
+        After an outage of the server all were silent: each gets the chance to beat first.
+        """
         asked = {name for name in names if name != self.name}
         if not asked:
             return []
-        there = set(self._ask(_SESSIONS))
-        return [name for name in asked if _number(name) not in there]
-
-    def is_alone(self) -> bool:
-        """Check whether no other session holds a lock."""
-        return set(self._ask(_SESSIONS)) == {_number(self.name)}
-
-    def renew(self) -> None:
-        """Begin another session, if this one is lost."""
-        try:
-            self._hold()
-        except StoreError:
-            self._hold()
+        with self._database.read() as connection:
+            rows = connection.execute(_SEEN, {"names": list(asked)}).all()
+        present = {row.worker_id for row in rows if not self._is_silent(row.seen_at, row.now)}
+        return [name for name in asked if name not in present]
 
     def leave(self) -> None:
-        """End the session."""
-        left, self._connection, self._present = self._connection, None, False
-        if left is None:
+        """Remove the row."""
+        if self._left.is_set():
             return
-        with contextlib.suppress(SQLAlchemyError), left:
-            # at once: the server takes its time to notice that a session has ended
-            left.execute(sa.select(sa.func.pg_advisory_unlock(_number(self.name))))
+        self._left.set()
+        self._thread.join()
+        with contextlib.suppress(StoreError, SQLAlchemyError):
+            self._execute(_LEAVE, {"worker_id": self.name})
+        self._close()
 
-    def _hold(self) -> None:
-        # the server may believe for a while that a session lives that was cut off
-        hold = sa.func.pg_try_advisory_lock(_number(self.name))
-        query = sa.select(sa.true() if self._present else hold)
-        self._present = any(self._ask(query))
+    def _is_silent(self, seen_at: float, now: float) -> bool:
+        reference = self._beats.reference(now)
+        if reference is None:
+            return seen_at < now - LONG_SILENCE
+        # of the future: the server's clock was set back
+        return seen_at < reference + CHANCE - SILENCE or seen_at > now + SILENCE
 
-    def _ask(self, query: sa.Executable) -> Sequence[Any]:
-        """Run a query, in a new session if needed; a session that fails is closed."""
+    def _run(self) -> None:
+        while not self._left.wait(BEAT):
+            with contextlib.suppress(StoreError, SQLAlchemyError):  # the other threads log it
+                self.beat()
+
+    def _execute(self, statement: sa.Executable, values: dict[str, Any]) -> sa.CursorResult[Any]:
+        """Execute and commit on a connection outside the pool, whose connections may all be busy.
+
+        One that fails is closed; the next statement opens another one.
+        """
         try:
             with self._database.translating_errors():
                 if self._connection is None:
                     self._connection = self._database.session()
-                return self._connection.execute(query).scalars().all()
-        except StoreError:
-            self.leave()
+                return self._connection.execute(statement, values)
+        except BaseException:
+            self._close()
             raise
 
+    def _close(self) -> None:
+        closed, self._connection = self._connection, None
+        if closed is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                closed.close()
 
-_SESSIONS: Final = sa.text(
-    "SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) FROM pg_locks"
-    " WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted"
-    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+
+_SWEEP: Final = sa.delete(workers).where(
+    workers.c.seen_at < backend.SERVER_TIME - sa.bindparam("old", type_=sa.Double())
 )
-"""The numbers of all advisory locks that are held."""
+_BEAT: Final = (
+    insert(workers)
+    .values(worker_id=sa.bindparam("worker_id"), seen_at=backend.SERVER_TIME)
+    .on_conflict_do_update(index_elements=["worker_id"], set_={"seen_at": backend.SERVER_TIME})
+    .returning(workers.c.seen_at)
+)
+_LEAVE: Final = sa.delete(workers).where(workers.c.worker_id == sa.bindparam("worker_id"))
+_SEEN: Final = sa.select(workers, backend.SERVER_TIME.label("now")).where(
+    workers.c.worker_id.in_(sa.bindparam("names", expanding=True))
+)
+_ALIVE: Final = sa.select(workers.c.worker_id, workers.c.seen_at).where(
+    sa.func.abs(workers.c.seen_at - backend.SERVER_TIME)
+    < sa.bindparam("silence", type_=sa.Double())
+)
 
 
-def _number(name: str) -> int:
-    """Return the number of a process's advisory lock: 63 bits of its name."""
-    return int(name[:16], 16) >> 1
-
-
-def presence(database: Database) -> Presence:
+def presence(database: Database, beats: Beats | None = None) -> Presence:
     """Register this process among the live workers on a database."""
     if database.file is None:
-        return SessionPresence(database)
+        return RowPresence(database, beats)
     return FilePresence(database.file)
 
 
-def is_worked_on(database: Database) -> bool:
-    """Check whether a process delivers from a database now; accepting alone does not count."""
-    mine = presence(database)
-    try:
-        return not mine.is_alone()
-    finally:
-        mine.leave()
+def is_worked_on(database: Database, wait: float = 0.0) -> bool:
+    """Check whether a process delivers from a database now; accepting alone does not count.
+
+    Args:
+        database: the store.
+        wait: seconds to wait on PostgreSQL for the next beat of a worker; without it, a worker
+            counts for some seconds after it was killed.
+    """
+    if database.file is not None:
+        mine = FilePresence(database.file)
+        try:
+            return not mine.is_alone()
+        finally:
+            mine.leave()
+    before = _last_beats(database)
+    if not wait:
+        return bool(before)
+    end = time.monotonic() + wait
+    while before and time.monotonic() < end:
+        time.sleep(LOOK)
+        if _last_beats(database) - before:
+            return True
+    return False
+
+
+def _last_beats(database: Database) -> set[tuple[str, float]]:
+    """Return the workers that may be alive, with their last beats."""
+    with database.read() as connection:
+        return {
+            (row.worker_id, row.seen_at) for row in connection.execute(_ALIVE, {"silence": SILENCE})
+        }
 
 
 class Registration:
@@ -214,6 +297,7 @@ class Registration:
         self._database = database
         self._lock = threading.Lock()
         self._users = 0
+        self._beats = Beats()
         self.current: Presence | None = None
 
     def enter(self) -> str:
@@ -221,7 +305,7 @@ class Registration:
         self._database.migrate()
         with self._lock:
             if self.current is None:
-                self.current = presence(self._database)
+                self.current = presence(self._database, self._beats)
             self._users += 1
             return self.current.name
 

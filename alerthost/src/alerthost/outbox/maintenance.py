@@ -87,9 +87,6 @@ class Maintenance:
 
     def run(self, worker_id: str) -> None:
         """Run one round, as a registered worker."""
-        presence = self._registration.current
-        assert presence is not None  # noqa: S101 -- the caller is registered
-        presence.renew()
         self.reclaim(worker_id)
         tidy = functools.partial(self._tidy, worker_id=worker_id)
         while self._resources.run(tidy) >= SMALL and not self._is_stopping():

@@ -89,10 +89,11 @@ class Planner:
         with self._database.read() as connection:
             if not backend.take_turn(connection, backend.PLANNING):
                 return None
-            for left in poison.find_abandoned(connection, presence) if presence else ():
-                if pending := sorted(inbox.still_pending(connection, left.rows)):
-                    return self._plan_suspect(connection, left, pending[0], now, presence)
-                self._mark(functools.partial(poison.clear, names=[left.name]))
+            if presence is not None:
+                for left in poison.find_abandoned(connection, presence):
+                    if pending := sorted(inbox.still_pending(connection, left.rows)):
+                        return self._plan_suspect(connection, left, pending[0], now, presence)
+                    self._mark(functools.partial(poison.clear, names=[left.name]))
             found = inbox.find_pending(connection, self._most, self._turns)
             # the lock lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, attempts=0)
@@ -103,12 +104,13 @@ class Planner:
         left: poison.Mark,
         row: int,
         now: float,
-        presence: Presence | None,
+        presence: Presence,
     ) -> int:
         """Plan a submission alone that may have ended a process, or dead-letter it."""
         found = inbox.load(connection, [row])
-        if left.attempts < poison.MOST_TRIES:
-            return self._plan_marked(connection, found, now, presence, attempts=left.attempts + 1)
+        tries = min(left.attempts + 1, poison.MOST_TRIES)
+        if left.attempts < tries or not presence.gone([left.name]):
+            return self._plan_marked(connection, found, now, presence, attempts=tries)
         note = Note(failures=(DEAD,))
         return self._write_or_isolate([PlannedSubmission(found[0], None, note)], now)
 

@@ -2,7 +2,8 @@
 
 Before a process plans, it marks the submissions of the batch; the mark is removed with the
 written plans. The marked submissions of a dead process are planned one at a time from then on. One
-that was planned alone at each of several deaths is dead-lettered.
+that was planned alone at each of several deaths is dead-lettered; on a server, once the last of
+these processes is certainly gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 import attrs
 import sqlalchemy as sa
 
+from alerthost.outbox import backend
 from alerthost.outbox.heartbeat import Presence
 from alerthost.store.tables import planners
 
@@ -38,9 +40,14 @@ class Mark:
 
 
 def find_abandoned(connection: sa.Connection, presence: Presence) -> Sequence[Mark]:
-    """Return the marks of dead processes; submissions planned alone come first."""
+    """Return the marks of processes that no longer plan; submissions planned alone come first.
+
+    On a server, a process plans during its turn: the transaction that has the turn now sees only
+    marks of processes that died meanwhile, or lost their connection.
+    """
     rows = connection.execute(_MARKS, {"name": presence.name}).all()
-    gone = set(presence.gone([row.name for row in rows])) if rows else set()
+    names = [row.name for row in rows]
+    gone = set(names if backend.is_server(connection) else presence.gone(names))
     marks = [Mark(row.name, tuple(json.loads(row.submissions)), row.attempts) for row in rows]
     return sorted((each for each in marks if each.name in gone), key=lambda each: -each.attempts)
 

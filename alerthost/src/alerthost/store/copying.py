@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
-from alerthost.store.tables import metadata
+from alerthost.store.tables import STATE
 
 BATCH: Final = 500
 """Rows per transaction, at most."""
@@ -30,7 +30,7 @@ def count(source: Database) -> int:
         StoreError: the database cannot be read.
     """
     with source.read() as connection:
-        return 2 * sum(_count(connection, table) for table in metadata.sorted_tables)
+        return 2 * sum(_count(connection, table) for table in STATE)
 
 
 def copy(source: Database, target: Database, advance: Callable[[int], object]) -> int:
@@ -55,17 +55,16 @@ def copy(source: Database, target: Database, advance: Callable[[int], object]) -
         raise StoreError(message)
     target.migrate()
     with source.begin_exclusive() as reading:
-        tables = metadata.sorted_tables
-        for table in tables:
+        for table in STATE:
             _refuse_larger(reading, target, table)
-        for table in tables:
+        for table in STATE:
             for rows in _batches(reading, table):
                 _write(target, table, rows)
                 advance(len(rows))
             with target.begin() as writing:
                 _continue_after(writing, table, _last_id(reading, table))
         copied = 0
-        for table in tables:
+        for table in STATE:
             for rows in _batches(reading, table):
                 with target.read() as connection:
                     if _found(connection, table, rows) != {_key(table, row): row for row in rows}:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from alerthost.store.errors import StoreError
-from alerthost.store.tables import metadata
+from alerthost.store.tables import STATE
 
 POOL_SIZE: Final = 16
 """Connections to the server per process; a thread that needs another one waits."""
@@ -77,5 +77,5 @@ def lock_migrations(connection: sa.Connection) -> None:
 
 def lock_tables(connection: sa.Connection) -> None:
     """Exclude all other writers until the transaction ends."""
-    names = ", ".join(table.name for table in metadata.sorted_tables)
+    names = ", ".join(table.name for table in STATE)
     connection.execute(sa.text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))

@@ -144,6 +144,14 @@ planners: Final = sa.Table(
 )
 """The submissions that each process is planning, to find the one that kills processes."""
 
+workers: Final = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker_id", sa.Text, primary_key=True),
+    sa.Column("seen_at", Moment, nullable=False),
+)
+"""The live workers on a PostgreSQL server, each with its last beat by the server's clock."""
+
 lanes: Final = sa.Table(
     "lanes",
     metadata,
@@ -313,3 +321,6 @@ receipts: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 sa.Index("ix_receipts_worker_id", receipts.c.worker_id, receipts.c.id)
+
+STATE: Final = tuple(table for table in metadata.sorted_tables if table is not workers)
+"""All tables but `workers`, which is about processes: one refers only to those before it."""

@@ -133,6 +133,12 @@ def upgrade() -> None:
     )
     _create_index("ix_submissions_urgency", "submissions", ["urgency", "id"], "planned_at IS NULL")
     op.create_table(
+        "workers",
+        sa.Column("worker_id", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("worker_id", name=op.f("pk_workers")),
+    )
+    op.create_table(
         "channels",
         sa.Column("id", NUMBER, primary_key=True),
         sa.Column("lane_id", NUMBER, sa.ForeignKey("lanes.id"), nullable=False),
