@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 B = TypeVar("B")
-"""The attrs class of the settings of an install flow or a discovery."""
+"""The attrs class of a flow's or a discovery's settings."""
 S = TypeVar("S")
 """The attrs class of an installation's settings."""
 
@@ -109,10 +109,9 @@ class InstallProblem(enum.StrEnum):
 
 
 class InstallError(Exception):
-    """An install flow failed; nothing has changed. The message contains no secret.
+    """An install flow failed; nothing has changed. The reason has the remedy, and no secret.
 
-    ``reason`` has the remedy, too. ``return_url`` is the page to redirect the browser to; empty if
-    unknown.
+    ``return_url`` is the page to redirect the browser to; empty if unknown.
     """
 
     def __init__(self, problem: InstallProblem, reason: str, return_url: str = "") -> None:
@@ -181,10 +180,7 @@ class InstallFlow(abc.ABC, Generic[B, S]):
 
     @abc.abstractmethod
     def address(self, redirect_url: str, settings: B) -> str:
-        """Return the address of the provider's page, which redirects to ``redirect_url``.
-
-        The redirect URL is not encoded yet.
-        """
+        """Return the address of the provider's page; the redirect URL is not encoded yet."""
 
     @abc.abstractmethod
     def connect(
@@ -243,11 +239,13 @@ class InstallFlow(abc.ABC, Generic[B, S]):
     ) -> Connected[S]:
         """Finish the flow: check the state, and build an installation from the answer.
 
+        An account that is connected again is merged into its installation; a new one gets a
+        unique name.
+
         Args:
             parameters: the decoded parameters of the callback.
             pending: the pending install of their state, or of the user's session, if any.
-            installations: all installations of the host: an account that is connected again is
-                merged into its installation, and a new one gets a unique name.
+            installations: all installations of the host.
             now: None for the system clock.
 
         Raises:
@@ -273,10 +271,7 @@ class InstallFlow(abc.ABC, Generic[B, S]):
 
 
 class PendingInstalls:
-    """Stores pending installs in memory, for a host with one process; thread-safe.
-
-    Beyond ``most`` of them, the oldest are dropped.
-    """
+    """Stores the last pending installs in memory, for a host with one process; thread-safe."""
 
     def __init__(self, most: int = 1000) -> None:
         self._most = most
@@ -321,10 +316,9 @@ def _callback_fault(url: str) -> str | None:
 
 
 class DiscoveryError(Exception):
-    """A discovery failed; the message gives the operator the reason and the remedy.
+    """A discovery failed; the message gives the reason and the remedy, without a secret.
 
-    It contains no secret, and no installation is changed. The next discovery finds everything
-    that was created at the provider before the failure.
+    No installation is changed. The next discovery finds everything that was created before.
     """
 
 
@@ -341,10 +335,7 @@ class FoundState(enum.StrEnum):
 
 @attrs.frozen
 class Found:
-    """An item at the provider that can become a destination (for PagerDuty: a service).
-
-    ``id`` is its id at the provider; ``detail`` a remark for the operator, without secrets.
-    """
+    """An item that can become a destination; its detail is for the operator, without secrets."""
 
     id: str
     name: str
@@ -393,13 +384,13 @@ class Discovery(abc.ABC, Generic[B, S]):
 
         Repeating the call duplicates nothing. Items that cannot be connected are skipped, with
         the reason. After a failure to create a part, all other incomplete items are skipped, too;
-        if nothing had been created yet, it is an error.
+        if nothing had been created yet, it is an error. An account that is connected again is
+        merged into its installation; a new one gets a unique name.
 
         Args:
             chosen: the ids of the chosen items.
             settings: the discovery's settings.
-            installations: all installations of the host: an account that is connected again is
-                merged into its installation, and a new one gets a unique name.
+            installations: all installations of the host.
             name: the name of a new installation; empty for that of the account.
 
         Raises:

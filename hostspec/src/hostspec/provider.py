@@ -189,10 +189,8 @@ class Provider(abc.ABC, Generic[S]):
     def notes(self, installations: Sequence[Installation[S]]) -> Sequence[str]:
         """Return remarks on several installations together, a sentence each.
 
-        Faults of a single installation belong to `check`. May read secrets; sends nothing.
-
-        Args:
-            installations: all installations of this provider.
+        They are all installations of this provider; the faults of a single one belong to `check`.
+        May read secrets; sends nothing.
         """
         return ()
 
