@@ -88,8 +88,8 @@ def mark(world: World, name: str, attempts: int) -> None:
 @SERVER
 def test_on_a_server_marks_of_an_earlier_turn_are_suspected_at_once(world: World) -> None:
     """A killed worker counts as alive for some seconds."""
-    world.say("cpu")
-    world.say("disk")
+    world.accept("cpu")
+    world.accept("disk")
     other = heartbeat.presence(world.database)
     mark(world, other.name, 0)
     with world.engine._registration.registered():
@@ -102,12 +102,12 @@ def test_on_a_server_marks_of_an_earlier_turn_are_suspected_at_once(world: World
 @SERVER
 def test_on_a_server_a_submission_is_dead_lettered_once_its_worker_is_gone(world: World) -> None:
     """A live one may have lost its connection while it planned."""
-    world.say("cpu")
+    world.accept("cpu")
     other = heartbeat.presence(world.database)
     mark(world, other.name, poison_marks.MOST_TRIES)
     assert world.drain() == ["trigger cpu"]
 
-    name = world.say("disk")
+    name = world.accept("disk")
     mark(world, other.name, poison_marks.MOST_TRIES)
     other.leave()
     assert world.drain() == []

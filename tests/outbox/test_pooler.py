@@ -75,7 +75,7 @@ def test_the_deliveries_of_a_killed_worker_are_resumed_long_before_their_leases_
     front = World(running.enter_context(Database(url, tmp_path)), SERVERS)
     killed = running.enter_context(process(url))
     for number in range(leasing.MOST_IN_FLIGHT + 2):  # the last ones wait for those in flight
-        front.say(str(number))
+        front.accept(str(number))
     assert killed.stdout
     for _ in range(leasing.MOST_IN_FLIGHT):
         assert killed.stdout.readline() == "sends\n"
@@ -99,7 +99,7 @@ def test_the_deliveries_of_a_worker_that_was_stopped_for_a_moment_are_not_resume
     url = running.enter_context(pooler(server_of(database), tmp_path))
     front = World(running.enter_context(Database(url, tmp_path)), SERVERS)
     stopped = running.enter_context(process(url))
-    front.say("disk")
+    front.accept("disk")
     assert stopped.stdout
     assert stopped.stdout.readline() == "sends\n"
     with front.engine:
