@@ -16,7 +16,7 @@ import ssl
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -116,7 +116,7 @@ def _classify(reply: Reply | NoReply, now: dt.datetime) -> Outcome:
     match reply.status:
         case 202 if not _is_foreign(reply.text):
             return Outcome(OutcomeKind.DELIVERED, words)
-        case status if 200 <= status < 300 and _json(reply.text).get("status") == "success":  # noqa: PLR2004
+        case status if 200 <= status < 300 and _is_accepted(reply.text):  # noqa: PLR2004
             return Outcome(OutcomeKind.DELIVERED, words)
         case status if status < 300:  # noqa: PLR2004 -- HTTP's successes, and notices before them
             return Outcome(OutcomeKind.UNREACHABLE, f"the reply is not PagerDuty's: {reason}")
@@ -141,23 +141,33 @@ def is_key_unknown(text: str) -> bool:
     return bool(_KEY_UNKNOWN.search(text))
 
 
+def _is_accepted(text: str) -> bool:
+    return (parse_object(text) or {}).get("status") == "success"
+
+
 def _is_foreign(text: str) -> bool:
     """Check whether the body of a 202 is not PagerDuty's; a truncated one is not evidence."""
-    parsed = _json(text)
-    return text.lstrip().startswith("<") or bool(parsed and parsed.get("status") != "success")
+    return text.lstrip().startswith("<") or bool(parse_object(text) and not _is_accepted(text))
 
 
-def _json(text: str) -> Mapping[str, object]:
+def parse_object(text: str) -> Mapping[str, Any] | None:
+    """Parse a JSON object, or return None: an error would quote the text, and so secrets."""
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, Mapping) else {}
+        return None
+    return parsed if isinstance(parsed, Mapping) else None
+
+
+def text_member(members: Mapping[str, Any], name: str) -> str:
+    """Return a member as text on one line; empty if it is missing or not a text."""
+    value = members.get(name)
+    return one_line(value) if isinstance(value, str) else ""
 
 
 def _words(text: str) -> str:
     """Return PagerDuty's message and errors on one line; the whole text if it is not JSON."""
-    parsed = _json(text)
+    parsed = parse_object(text) or {}
     message, errors = parsed.get("message"), parsed.get("errors")
     faults = [each for each in errors if isinstance(each, str)] if isinstance(errors, list) else []
     if isinstance(message, str) and message.strip():
@@ -171,7 +181,7 @@ def _blames_routing_key(text: str) -> bool:
     The body is plain text for an unknown key ("Invalid routing key"), and JSON for one of the
     wrong form.
     """
-    errors = _json(text).get("errors")
+    errors = (parse_object(text) or {}).get("errors")
     listed = errors if isinstance(errors, list) and errors else [text]
     return all(is_key_unknown(str(each)) or _KEY_MALFORMED in str(each).lower() for each in listed)
 

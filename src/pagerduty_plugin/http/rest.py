@@ -6,7 +6,6 @@ Sources: PagerDuty's guides "Pagination", "Errors" and "Rate Limits", and its Op
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import re
 import time
@@ -21,7 +20,15 @@ from hostspec.text import shorten
 from pagerduty_plugin.http import transport
 from pagerduty_plugin.http.client import DEFAULT_NETWORK, attempt
 from pagerduty_plugin.http.network import NetworkEnvironment
-from pagerduty_plugin.http.responses import NoReply, Reply, mask_reply, one_line, read_retry_after
+from pagerduty_plugin.http.responses import (
+    NoReply,
+    Reply,
+    mask_reply,
+    one_line,
+    parse_object,
+    read_retry_after,
+    text_member,
+)
 from pagerduty_plugin.settings import NetworkSettings
 
 PAGE: Final = 100
@@ -193,7 +200,7 @@ class RestApi:
         if isinstance(reply, NoReply):
             reason = f"PagerDuty was not reached: {reply.reason}"
             raise RestError(reason)
-        parsed = _json(reply.text)
+        parsed = parse_object(reply.text)
         if not 200 <= reply.status < 300:  # noqa: PLR2004 -- HTTP's successes
             error = _error_text(parsed)
             reason = f"PagerDuty answered {reply.status}" + (f": {error}" if error else "")
@@ -229,15 +236,6 @@ class RestApi:
             return reply  # unmasked, as it contains integration keys and is never shown
         token = self._headers["Authorization"].partition(" ")[2].removeprefix("token=")
         return mask_reply(reply, (token, *secrets))
-
-
-def _json(text: str) -> Mapping[str, Any] | None:
-    """Parse a JSON object, or return None; the error would quote the text, and so keys."""
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, Mapping) else None
 
 
 def _error_text(parsed: Mapping[str, Any] | None) -> str:
@@ -301,8 +299,5 @@ def _integration(given: object) -> Integration:
 
 
 def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str):
-        return ""
-    text = one_line(value)
+    text = text_member(members, name)
     return text if len(text) <= LONGEST_NAME else shorten(text, LONGEST_NAME - 1)

@@ -17,7 +17,7 @@ from hostspec import Installation, Secret
 from hostspec.connect import Connected, InstallError, InstallFlow, InstallProblem, Skipped
 from pagerduty_plugin import validators
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
-from pagerduty_plugin.http.responses import one_line
+from pagerduty_plugin.http.responses import text_member
 from pagerduty_plugin.installation.merge_services import GrantedService, describe_skipped, merge
 from pagerduty_plugin.routing import routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, InstallFlowSettings
@@ -56,14 +56,14 @@ class PagerDutyInstallFlow(InstallFlow[InstallFlowSettings, InstallationSettings
         config = _read(parameters)
         account, entries = config.get("account"), config.get("integration_keys")
         account = account if isinstance(account, Mapping) else {}
-        asked, subdomain = settings.account.lower(), _text(account, "subdomain").lower()
+        asked, subdomain = settings.account.lower(), text_member(account, "subdomain").lower()
         read = [_service(entry) for entry in entries] if isinstance(entries, list) else []
         granted = [each for each in read if isinstance(each, GrantedService)]
         skipped = tuple(each for each in read if isinstance(each, Skipped))
         if not granted:
             raise InstallError(InstallProblem.NOTHING_USABLE, _nothing_usable(skipped))
         # "name" in practice, "Name" in the guide's example
-        name = _text(account, "name") or _text(account, "Name") or subdomain or "PagerDuty"
+        name = text_member(account, "name") or text_member(account, "Name") or subdomain
         subdomain = "" if validators.subdomain(subdomain) else subdomain
         template = InstallationSettings(
             region=settings.region,
@@ -72,7 +72,7 @@ class PagerDutyInstallFlow(InstallFlow[InstallFlowSettings, InstallationSettings
             subdomain=subdomain,
             dedup_prefix=settings.dedup_prefix,
         )
-        connected = merge(granted, template, installations, name=name)
+        connected = merge(granted, template, installations, name=name or "PagerDuty")
         notes = connected.notes
         if asked and subdomain not in ("", asked):
             notes += (f"You asked for the account {settings.account}; this is {subdomain}.",)
@@ -100,15 +100,10 @@ def _read(parameters: Mapping[str, str]) -> Mapping[str, Any]:
     raise InstallError(problem, f"PagerDuty's configuration is not {form}")
 
 
-def _text(members: Mapping[str, Any], name: str) -> str:
-    value = members.get(name)
-    return one_line(value) if isinstance(value, str) else ""
-
-
 def _service(entry: object) -> GrantedService | Skipped:
     if not isinstance(entry, Mapping):
         return Skipped("", "", "it is not an object")
-    kind, name, identifier = (_text(entry, member) for member in ("type", "name", "id"))
+    kind, name, identifier = (text_member(entry, member) for member in ("type", "name", "id"))
     if kind != _SERVICE:
         return Skipped(kind, name, "only a service can be paged")
     key = entry.get("integration_key")
