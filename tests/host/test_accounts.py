@@ -1,4 +1,4 @@
-"""Accounts are connected by hand, listed and disconnected; the store keeps them sealed."""
+"""Accounts are connected by their settings, listed and disconnected; secrets are sealed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bare(workspace: Workspace) -> None:
 
 
 def refused(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what a command complained of, which did nothing."""
+    """Return the errors of a command that fails."""
     assert (run.returncode, run.stdout) == (2, ""), run
     return run.stderr.splitlines()
 
@@ -38,7 +38,7 @@ def connect(workspace: Workspace, name: str = "acme", *more: str) -> None:
 
 
 def raw(workspace: Workspace) -> bytes:
-    """Return everything that the store has on the disk."""
+    """Return all bytes of the store on the disk."""
     return b"".join(path.read_bytes() for path in workspace.folder.glob("alerthost.db*"))
 
 
@@ -100,7 +100,7 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
     connect(workspace)  # by reference it needs none
 
 
-def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspace) -> None:
+def test_missing_settings_are_errors_without_a_terminal(workspace: Workspace) -> None:
     nameless = "NAME: missing; give the name that rules use for the account"
     lacking = [
         "services: missing; it is required",
@@ -114,7 +114,7 @@ def test_what_lacks_is_told_at_once_where_nobody_can_be_asked(workspace: Workspa
     assert not (workspace.folder / "alerthost.db").exists()
 
 
-def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspace) -> None:
+def test_every_wrong_option_is_an_error_without_its_secret(workspace: Workspace) -> None:
     run = workspace.alerthost(
         *("connect", "pagerduty", "acme", "--set", "foo=3", "--set", CHECKOUT),
         *("--set", "services=x", "--service", f"checkout={CHECKOUT}", "--service", CHECKOUT),
@@ -150,7 +150,7 @@ def test_every_wrong_option_is_told_and_no_secret_is_repeated(workspace: Workspa
         (["--install-flow", "--app-id", "x y"], "", "app_id: 'x y' is not an app id"),
     ],
 )
-def test_a_mistake_stores_nothing(
+def test_a_wrong_option_stores_nothing(
     workspace: Workspace, arguments: list[str], given: str, reported: str
 ) -> None:
     run = workspace.alerthost(
@@ -162,7 +162,7 @@ def test_a_mistake_stores_nothing(
     assert not (workspace.folder / "alerthost.db").exists()
 
 
-def test_a_name_is_given_once(workspace: Workspace) -> None:
+def test_the_name_of_an_account_is_unique(workspace: Workspace) -> None:
     connect(workspace)
     declared = CONFIGURATION.format(url=workspace.fake.url, folder=workspace.folder)
     workspace.configure_bare(declared.partition("\n\n")[2].replace('"acme"', '"labs"'))
@@ -176,7 +176,7 @@ def test_a_name_is_given_once(workspace: Workspace) -> None:
     assert refused(workspace.alerthost("connect", "pagerduty", " ")) == ["the name is blank"]
 
 
-def test_a_provider_has_to_be_enabled(workspace: Workspace) -> None:
+def test_the_plugin_of_a_provider_must_be_enabled(workspace: Workspace) -> None:
     run = workspace.alerthost("connect", "pagerdutty", "acme")
     assert refused(run) == ["'pagerdutty' is unknown; did you mean 'pagerduty'?"]
     (workspace.folder / "alerthost.toml").write_text("")
@@ -227,7 +227,7 @@ def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) 
         assert workspace.alerthost(*command, given=line()).stderr == run.stderr
 
 
-def test_accounts_with_faults_are_listed_with_their_places(workspace: Workspace) -> None:
+def test_accounts_with_errors_are_listed_with_their_locations(workspace: Workspace) -> None:
     connect(workspace)
     text = (
         '\n[[installations]]\nname = "labs"\nprovider = "pagerduty"\nsettings = { region = "uk" }\n'
@@ -265,7 +265,7 @@ def test_an_account_is_disconnected(workspace: Workspace) -> None:
     ]
 
 
-def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: Workspace) -> None:
+def test_disconnecting_an_account_that_rules_name_needs_yes(workspace: Workspace) -> None:
     workspace.configure_bare(RULE)
     connect(workspace)
 
@@ -280,7 +280,7 @@ def test_an_account_that_rules_name_is_not_disconnected_by_accident(workspace: W
     assert workspace.alerthost("disconnect", "acme", "--yes").returncode == 0
 
 
-def test_an_account_of_the_file_is_changed_there(workspace: Workspace) -> None:
+def test_an_account_of_the_file_cannot_be_changed_by_a_command(workspace: Workspace) -> None:
     workspace.configure()
 
     for command in (["disconnect", "acme"], ["services", "acme", "remove", "checkout"]):
@@ -289,7 +289,7 @@ def test_an_account_of_the_file_is_changed_there(workspace: Workspace) -> None:
         ]
 
 
-def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspace) -> None:
+def test_a_new_key_is_printed_or_written_to_a_private_file(workspace: Workspace) -> None:
     first, second = (workspace.alerthost("new-key").stdout for _ in range(2))
     assert first != second
     (workspace.folder / "alerthost.key").unlink()
@@ -314,7 +314,7 @@ def test_a_new_key_is_printed_or_written_for_its_owner_alone(workspace: Workspac
     assert path.read_text() == key
 
 
-def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None:
+def test_a_wrong_setting_is_not_reported_as_missing(workspace: Workspace) -> None:
     arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
 
     assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
@@ -323,7 +323,7 @@ def test_a_mistake_is_not_called_something_missing(workspace: Workspace) -> None
 
 
 @pytest.mark.parametrize("way", ["--discover", "--install-flow"])
-def test_who_connects_an_account_again_is_told_to_leave_its_name_out(
+def test_connecting_a_known_name_again_is_an_error_with_the_remedy(
     workspace: Workspace, way: str
 ) -> None:
     connect(workspace)
@@ -350,7 +350,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
     ]
 
 
-def test_what_is_unknown_and_what_is_wrong_is_told_at_once(workspace: Workspace) -> None:
+def test_unknown_and_wrong_settings_are_reported_together(workspace: Workspace) -> None:
     arguments = ("--set", "regio=us", "--set", "region=mars", "--service", "a")
 
     assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [

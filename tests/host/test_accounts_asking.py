@@ -1,4 +1,4 @@
-"""Settings of every kind, asked for and given on the command line."""
+"""Settings of every type are asked for, and read from the command line."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def faults(kind: type, raw: Mapping[str, Any]) -> Sequence[Fault]:
 
 
 def ask(kind: type, *answers: str) -> tuple[dict[str, Any], str]:
-    """Ask, with answers that are typed in advance; give also what was shown."""
+    """Ask with prepared answers; return the settings and the output."""
     with CliRunner().isolation(input="".join(f"{each}\n" for each in answers)) as (_, err, _):
         raw = prompts.complete(kind, {}, lambda raw: faults(kind, raw), Screen())
         return raw, err.getvalue().decode()
 
 
-def test_everything_is_asked_by_its_kind_and_again_where_it_is_wrong() -> None:
+def test_each_setting_is_asked_by_its_type_and_again_if_wrong() -> None:
     answers = ("y", "many", "1", "3", "0.5", "green", "blue", "High", "x", "y", "z", "n", "")
 
     raw, shown = ask(Everything, *answers)
@@ -96,12 +96,12 @@ def test_a_required_setting_that_cannot_be_asked_for_is_an_error() -> None:
         ask(Odd)
 
 
-def test_who_types_no_more_gives_up() -> None:
+def test_the_end_of_input_aborts_the_questions() -> None:
     with pytest.raises(click.Abort):
         ask(Everything, "y")
 
 
-def test_a_command_line_gives_values_of_every_kind() -> None:
+def test_values_of_every_type_are_read_from_the_command_line() -> None:
     texts = ("loud=true", "count=3", "ratio=many", "tags=x", "tags=y=z", "limits=1", "limits=2")
     raw, misread = cli_settings.read(
         Everything, None, (*texts, "token=env:T", "colour=red", "mode=")
@@ -119,7 +119,7 @@ def test_a_command_line_gives_values_of_every_kind() -> None:
     }
 
 
-def test_what_the_command_line_says_stands_upon_the_file() -> None:
+def test_settings_of_the_command_line_are_merged_into_the_file() -> None:
     file = io.BytesIO(b'count = 2\ntags = ["a"]\n')
     raw, _ = cli_settings.read(Everything, file, ["count=3", "tags=b"])
     assert raw == {"count": 3, "tags": ["a", "b"]}
@@ -155,7 +155,7 @@ def test_a_choice_is_by_name_id_or_number(chosen: list[str], ids: list[str]) -> 
         (["5"], "'5' is unknown"),
     ],
 )
-def test_a_choice_that_cannot_be_is_told(chosen: list[str], reported: str) -> None:
+def test_an_impossible_choice_is_an_error(chosen: list[str], reported: str) -> None:
     with pytest.raises(ConfigurationError, match=reported):
         pick(FOUND, chosen)
     with pytest.raises(ConfigurationError, match="has no service that can be connected"):

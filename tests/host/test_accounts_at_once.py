@@ -1,4 +1,4 @@
-"""What somebody else stores meanwhile is kept: a change is made again upon it."""
+"""A change by another process meanwhile is kept: the change is applied to it again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def names(accounts: Accounts) -> list[str]:
     return [each.name for each in installation.settings.services]
 
 
-def test_a_change_is_made_again(accounts: Accounts) -> None:
+def test_a_change_is_applied_to_a_change_of_another_process(accounts: Accounts) -> None:
     rivals = ["two", "three"]
 
     def change(settings: Any) -> Any:
@@ -59,7 +59,7 @@ def test_a_change_is_made_again(accounts: Accounts) -> None:
     assert sorted(names(accounts)) == ["mine", "one", "three", "two"]
 
 
-def test_an_account_is_connected_again_upon_what_is_there(accounts: Accounts) -> None:
+def test_connecting_again_keeps_a_change_of_another_process(accounts: Accounts) -> None:
     rivals = ["two"]
 
     def connect() -> Connected[Any]:
@@ -74,7 +74,7 @@ def test_an_account_is_connected_again_upon_what_is_there(accounts: Accounts) ->
     assert names(accounts) == ["one", "two", "mine"]
 
 
-def test_who_removes_wins(accounts: Accounts) -> None:
+def test_a_change_of_a_removed_account_is_an_error(accounts: Accounts) -> None:
     def change(settings: Any) -> Any:
         accounts.store.installations.remove(accounts.find_stored("acme"))
         return adding(accounts, "mine")(settings)
@@ -84,7 +84,7 @@ def test_who_removes_wins(accounts: Accounts) -> None:
     assert accounts.all() == ()
 
 
-def test_what_cannot_be_stored_is_told_once(
+def test_an_error_of_the_store_is_not_retried(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -95,7 +95,7 @@ def test_what_cannot_be_stored_is_told_once(
         accounts.change("acme", adding(accounts, "mine"))
 
 
-def test_a_name_that_was_taken_meanwhile_is_refused(accounts: Accounts) -> None:
+def test_a_name_that_another_process_took_is_an_error(accounts: Accounts) -> None:
     [installation] = accounts.installations()
 
     def connect() -> Connected[Any]:

@@ -1,4 +1,4 @@
-"""An account is connected by discovery: what there is is listed, chosen, and made if it lacks."""
+"""Discovery lists the services of an account, and connects the chosen ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def services(workspace: Workspace) -> list[str]:
     return [text.split()[0] for text in shown.splitlines()[2:-1]]
 
 
-def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -> None:
+def test_services_are_chosen_and_missing_integrations_created(workspace: Workspace) -> None:
     with conversation(workspace, *discover(workspace)) as asked:
         asked.answer("API token: ", TOKEN)
         asked.answer("Kind of token (auto, account, oauth) [auto]: ", "")
@@ -48,7 +48,7 @@ def test_a_person_chooses_and_lets_what_lacks_be_created(workspace: Workspace) -
     assert services(workspace) == ["orders", "search"]
 
 
-def test_nothing_is_created_unasked(workspace: Workspace) -> None:
+def test_no_integration_is_created_without_confirmation(workspace: Workspace) -> None:
     run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "search"),
         env={"PD_TOKEN": TOKEN},
@@ -61,7 +61,7 @@ def test_nothing_is_created_unasked(workspace: Workspace) -> None:
     assert all(request.method == "GET" for request in workspace.fake.requests)
 
 
-def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
+def test_all_services_are_connected_without_a_terminal(workspace: Workspace) -> None:
     run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--all", "--yes"),
         env={"PD_TOKEN": TOKEN},
@@ -70,7 +70,7 @@ def test_all_is_connected_without_a_terminal(workspace: Workspace) -> None:
     assert services(workspace) == ["checkout", "orders", "platform", "search"]
 
 
-def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
+def test_complete_services_need_no_confirmation(workspace: Workspace) -> None:
     run = workspace.alerthost(
         *discover(workspace, "--set", "token=env:PD_TOKEN", "--service", "orders"),
         env={"PD_TOKEN": TOKEN},
@@ -101,7 +101,7 @@ def test_what_lacks_nothing_needs_no_question(workspace: Workspace) -> None:
         (["--install-flow"], 2, "--discover: cannot be combined with --install-flow"),
     ],
 )
-def test_a_mistake_stores_nothing(
+def test_a_wrong_option_stores_nothing(
     workspace: Workspace, more: list[str], code: int, reported: str
 ) -> None:
     run = workspace.alerthost(*discover(workspace, *more), env={"PD_TOKEN": TOKEN})

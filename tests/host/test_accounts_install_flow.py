@@ -1,4 +1,4 @@
-"""The install flow, driven as a person does: the command, a browser, PagerDuty's page, and back."""
+"""The install flow, with a command, a browser and PagerDuty's page."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Flow:
             return browser.post(urljoin(page.url, form.action), data=fields, timeout=60)
 
     def end(self) -> int:
-        """Wait for the end; give the exit code."""
+        """Wait for the end; return the exit code."""
         rest, _ = self.process.communicate(timeout=60)
         self.reported += rest
         return self.process.returncode
@@ -151,7 +151,7 @@ def test_the_name_may_be_given(workspace: Workspace) -> None:
     assert "connected acme-eu: checkout" in connecting.reported
 
 
-def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspace) -> None:
+def test_a_callback_of_another_attempt_is_ignored(workspace: Workspace) -> None:
     with flow(workspace) as connecting:
         forged = connecting.get(f"{connecting.home}?state=wrong&config={CHECKOUT}")
         assert (forged.status_code, forged.url) == (200, connecting.home[:-8] + "ignored")
@@ -168,7 +168,7 @@ def test_what_is_not_ours_is_passed_over_and_ours_still_comes(workspace: Workspa
     assert "Exception" not in connecting.reported
 
 
-def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None:
+def test_a_cancellation_at_the_provider_stores_nothing(workspace: Workspace) -> None:
     with flow(workspace) as connecting:
         page = connecting.get(connecting.callback)
         assert "Not connected" in page.text
@@ -180,7 +180,7 @@ def test_a_cancellation_ends_it_and_stores_nothing(workspace: Workspace) -> None
     assert not (workspace.folder / "alerthost.db").exists()
 
 
-def test_ctrl_c_gives_up(workspace: Workspace) -> None:
+def test_ctrl_c_ends_the_wait_for_the_browser(workspace: Workspace) -> None:
     with flow(workspace) as connecting:
         assert connecting.get(connecting.home[:-8]).status_code == 404  # it listens
         connecting.process.send_signal(signal.SIGINT)
@@ -202,7 +202,7 @@ def test_the_browser_is_opened(workspace: Workspace) -> None:
         assert connecting.end() == 0
 
 
-def test_a_declared_account_is_not_stored_beside_itself(workspace: Workspace) -> None:
+def test_an_account_of_the_file_cannot_be_connected_again(workspace: Workspace) -> None:
     labs = f"""
 [[installations]]
 name = "labs"
@@ -220,7 +220,7 @@ services = [{{ name = "checkout", integration_key = "{CHECKOUT}" }}]
     )
 
 
-def test_what_cannot_work_is_told_before_the_browser_opens(workspace: Workspace) -> None:
+def test_errors_are_reported_before_the_browser_opens(workspace: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         options = ("connect", "pagerduty", "--install-flow", "--app-id", "PAPP", "--port", port)

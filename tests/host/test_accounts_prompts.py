@@ -1,4 +1,4 @@
-"""A person at a terminal is asked for what is needed, and again where an answer will not do."""
+"""At a terminal, missing settings are asked for, and again after a wrong answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def bare(workspace: Workspace) -> None:
     workspace.configure_bare()
 
 
-def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
+def test_an_account_is_connected_by_answering_questions(workspace: Workspace) -> None:
     with conversation(workspace, "connect", "pagerduty") as asked:
         asked.answer("Name: ", " ")
         asked.wait_for("the name is blank")
@@ -41,7 +41,7 @@ def test_pagerduty_is_connected_by_hand(workspace: Workspace) -> None:
     assert shown.returncode == 0
 
 
-def test_only_what_the_options_do_not_say_is_asked(workspace: Workspace) -> None:
+def test_only_settings_without_an_option_are_asked_for(workspace: Workspace) -> None:
     options = ("--set", "region=eu", "--set", f"base_url={workspace.fake.url}")
     with conversation(workspace, "connect", "pagerduty", "acme", *options) as asked:
         asked.answer("Service: ", "checkout")
@@ -54,7 +54,7 @@ def test_only_what_the_options_do_not_say_is_asked(workspace: Workspace) -> None
         assert asked.end() == 0
 
 
-def test_a_wrong_option_is_told_before_anything_is_asked(workspace: Workspace) -> None:
+def test_a_wrong_option_is_an_error_before_any_question(workspace: Workspace) -> None:
     with conversation(workspace, "connect", "pagerduty", "acme", "--set", "region=uk") as asked:
         assert asked.end() == 2
     assert asked.seen.startswith("region: 'uk' is unknown; known are us, eu\n")
@@ -71,7 +71,7 @@ def test_ctrl_c_stores_nothing(workspace: Workspace) -> None:
     assert not (workspace.folder / "alerthost.db").exists()
 
 
-def test_without_a_key_of_the_store_a_reference_is_asked_for(workspace: Workspace) -> None:
+def test_without_a_store_key_only_a_reference_is_accepted(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["pagerduty"]\n')
     with conversation(workspace, "connect", "pagerduty", "acme") as asked:
         asked.answer("[us]: ", "")
@@ -83,7 +83,7 @@ def test_without_a_key_of_the_store_a_reference_is_asked_for(workspace: Workspac
         assert asked.end() == 0
 
 
-def test_services_are_changed_in_conversation(workspace: Workspace) -> None:
+def test_services_are_changed_by_answering_questions(workspace: Workspace) -> None:
     arguments = ("connect", "pagerduty", "acme", "--service", "checkout=env:PD_CHECKOUT")
     assert workspace.alerthost(*arguments).returncode == 0
 

@@ -62,7 +62,7 @@ def change(workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
     return run.returncode, run.stdout, run.stderr
 
 
-def test_an_accounts_name_does_nothing_to_a_terminal(workspace: Workspace) -> None:
+def test_control_characters_in_the_name_of_an_account_are_escaped(workspace: Workspace) -> None:
     name = "ac\x1b[31mme"
     workspace.configure(('"acme"', r'"ac\u001b[31mme"'))
 
@@ -108,7 +108,7 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
         (["remove", "web"], "--yes: missing; add it, or run the command at a terminal to be asked"),
     ],
 )
-def test_a_mistake_changes_nothing(
+def test_a_wrong_argument_changes_nothing(
     workspace: Workspace, arguments: list[str], reported: str | None
 ) -> None:
     code, shown, complained = change(workspace, *arguments)
@@ -123,12 +123,12 @@ def test_a_mistake_changes_nothing(
     assert [row[1:] for row in state(workspace)] == [["checkout", CHECKOUT], ["web", "w" * 32]]
 
 
-def test_a_service_that_no_rule_names_is_renamed_and_keeps_its_id(workspace: Workspace) -> None:
+def test_a_renamed_service_keeps_its_id(workspace: Workspace) -> None:
     assert change(workspace, "rename", "web", "shop") == (0, "renamed web of acme to shop\n", "")
     assert state(workspace)[1][:2] == ["two", "shop"]
 
 
-def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
+def test_the_effect_of_a_change_on_rules_is_shown(workspace: Workspace) -> None:
     code, shown, complained = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (0, "renamed checkout of acme to shop\n")
     assert complained == (
@@ -150,10 +150,10 @@ def test_what_a_change_does_to_rules_is_told(workspace: Workspace) -> None:
     assert [row[1] for row in state(workspace)] == ["web"]
 
 
-def test_a_rename_that_breaks_something_is_asked_for(
+def test_a_rename_that_breaks_a_rule_is_confirmed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at a provider that keeps no former names."""
+    """As with a provider that keeps no former names."""
     reported = Consequences(("rule 'Pages': broken",), ())
     monkeypatch.setattr(Accounts, "consequences", lambda *_: reported)
 
@@ -172,7 +172,7 @@ def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
     )
 
 
-def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> None:
+def test_a_rotation_sends_with_the_new_key_and_ends(workspace: Workspace) -> None:
     workspace.fake.add_service("checkout", "n" * 32)
     (workspace.folder / "new").write_text("n" * 32)
 
@@ -188,7 +188,7 @@ def test_a_rotation_sends_under_the_new_key_and_ends(workspace: Workspace) -> No
     assert state(workspace)[0][1:] == ["checkout", "n" * 32]
 
 
-# --- what is open under a key that goes ------------------------------------------------------
+# --- open incidents of a removed key ---------------------------------------------------------
 
 KEYS = {CHECKOUT: "old", "n" * 32: "new", "w" * 32: "web"}
 HASTE = ("--timeout", "1")
@@ -196,7 +196,7 @@ HASTE = ("--timeout", "1")
 
 @pytest.fixture
 def rotating(workspace: Workspace) -> Workspace:
-    """Let incidents be open under the old key, under the new one, and in another service."""
+    """Open incidents with the old key, with the new one, and in another service."""
     rules = [_of_team(RULE, "data"), _of_team(RULE.replace("checkout", "web"), "web")]
     workspace.configure_bare("".join(rules))
     workspace.fake.add_service("checkout", "n" * 32)
@@ -228,7 +228,7 @@ def resolved(workspace: Workspace) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
+def test_ending_a_rotation_with_open_incidents_needs_a_choice(
     rotating: Workspace,
 ) -> None:
     run = change(rotating, "rotate", "checkout", "--done")
@@ -243,7 +243,7 @@ def test_a_rotation_does_not_just_end_while_something_is_open_under_the_old_key(
     assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
 
 
-def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
+def test_incidents_of_the_old_key_are_closed_with_it(
     rotating: Workspace,
 ) -> None:
     run = change(rotating, "rotate", "checkout", "--done", "--resolve")
@@ -257,7 +257,7 @@ def test_what_is_open_under_the_old_key_is_closed_under_it_before_it_goes(
     assert state(rotating)[0][2:] == ["n" * 32]
 
 
-def test_what_the_old_key_opened_may_be_left_open(rotating: Workspace) -> None:
+def test_incidents_of_the_old_key_may_be_left_open(rotating: Workspace) -> None:
     run = change(rotating, "rotate", "checkout", "--done", "--leave")
 
     assert (run[0], run[1].splitlines()[-1]) == (0, "checkout of acme keeps only its newest key")
@@ -266,7 +266,7 @@ def test_what_the_old_key_opened_may_be_left_open(rotating: Workspace) -> None:
     assert state(rotating)[0][2:] == ["n" * 32]
 
 
-def test_both_keys_are_kept_where_something_cannot_be_closed(rotating: Workspace) -> None:
+def test_both_keys_are_kept_if_an_incident_stays_open(rotating: Workspace) -> None:
     rotating.fake.misbehave(refusing("no luck"))
 
     run = change(rotating, "rotate", "checkout", "--done", "--resolve", *HASTE)
@@ -279,7 +279,7 @@ def test_both_keys_are_kept_where_something_cannot_be_closed(rotating: Workspace
     assert state(rotating)[0][2:] == ["n" * 32, CHECKOUT]
 
 
-def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Workspace) -> None:
+def test_open_incidents_are_closed_before_a_service_is_removed(rotating: Workspace) -> None:
     refused = change(rotating, "remove", "checkout", "--yes")
 
     assert refused[0] == 2
@@ -299,7 +299,7 @@ def test_what_is_open_in_a_service_is_closed_before_it_is_removed(rotating: Work
     assert [row[1] for row in state(rotating)] == ["web"]
 
 
-def test_a_service_stays_where_something_in_it_cannot_be_closed(rotating: Workspace) -> None:
+def test_a_service_is_kept_if_an_incident_stays_open(rotating: Workspace) -> None:
     rotating.fake.misbehave(refusing("no luck"))
 
     run = change(rotating, "remove", "web", "--yes", "--resolve", *HASTE)
@@ -311,7 +311,7 @@ def test_a_service_stays_where_something_in_it_cannot_be_closed(rotating: Worksp
     assert len(state(rotating)) == 2
 
 
-def test_what_no_enabled_plugin_can_close_is_not_orphaned_by_a_key_that_goes(
+def test_incidents_of_a_disabled_plugin_are_not_orphaned_by_a_key(
     rotating: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trigger, "name", "pagerduty.other")
@@ -321,7 +321,7 @@ def test_what_no_enabled_plugin_can_close_is_not_orphaned_by_a_key_that_goes(
     assert run == (0, "checkout of acme keeps only its newest key\n", "")
 
 
-def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
+def test_services_added_by_several_processes_are_all_kept(workspace: Workspace) -> None:
     for number in range(4):
         (workspace.folder / f"key{number}").write_text(f"{number}" * 32)
 
@@ -340,7 +340,7 @@ def test_processes_that_add_at_once_lose_nothing(workspace: Workspace) -> None:
     assert names == ["checkout", "service0", "service1", "service2", "service3", "web"]
 
 
-def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: Workspace) -> None:
+def test_without_the_store_key_services_are_listed_and_kept(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.key").unlink()
 
     shown = workspace.alerthost("services", "acme")
@@ -357,7 +357,7 @@ def test_without_the_stores_key_services_are_listed_but_none_is_lost(workspace: 
     )
 
 
-def test_services_without_a_secret_take_no_key(
+def test_services_without_a_secret_accept_no_key(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @attrs.frozen(kw_only=True)

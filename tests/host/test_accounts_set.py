@@ -1,4 +1,4 @@
-"""``alerthost installations set``: settings of a stored account, all of them or none."""
+"""``alerthost installations set`` changes settings of a stored account: all or none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_settings_of_an_account_are_changed(workspace: Workspace) -> None:
     assert "checkout" in workspace.alerthost("installations").stdout
 
 
-def test_nothing_is_changed_where_one_setting_is_wrong(workspace: Workspace) -> None:
+def test_one_wrong_setting_changes_nothing(workspace: Workspace) -> None:
     connected(workspace)
 
     for wrong in ("rate_limit=many", "regoin=eu", "region=mars"):
@@ -72,7 +72,7 @@ def test_a_change_that_orphans_open_incidents_is_confirmed_first(workspace: Work
     assert workspace.alerthost(*elsewhere, "--yes").stdout.endswith("changed acme\n")
 
 
-def test_a_change_that_orphans_nothing_is_made_at_once(workspace: Workspace) -> None:
+def test_a_change_that_orphans_nothing_needs_no_confirmation(workspace: Workspace) -> None:
     connected(workspace)
     workspace.alerthost("send", given=json.dumps({"key": "db-1/disk"}))
 
@@ -81,7 +81,7 @@ def test_a_change_that_orphans_nothing_is_made_at_once(workspace: Workspace) -> 
     assert (run.returncode, run.stdout, run.stderr) == (0, "changed acme\n", "")
 
 
-def test_members_of_tables_are_set_by_dotted_names(workspace: Workspace) -> None:
+def test_keys_of_tables_are_set_by_dotted_names(workspace: Workspace) -> None:
     connected(workspace)
     setting = functools.partial(workspace.alerthost, "installations", "set", "acme")
     environment: dict[str, str | None] = {"EGRESS_PROXY": "http://127.0.0.1:1"}
@@ -114,7 +114,7 @@ def test_members_of_tables_are_set_by_dotted_names(workspace: Workspace) -> None
         ("network.timeout=soon", "network.timeout: must be a number, not text"),
     ],
 )
-def test_a_wrong_member_of_a_table_is_a_fault(
+def test_an_unknown_key_of_a_table_is_an_error(
     workspace: Workspace, setting: str, reason: str
 ) -> None:
     connected(workspace)

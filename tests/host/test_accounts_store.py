@@ -1,4 +1,4 @@
-"""Stored accounts stand beside those of the file; what is wrong is told with its place."""
+"""Accounts of the store are used beside those of the file; errors have their location."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def complaints(workspace: Workspace, command: str = "explain") -> list[str]:
     return run.stderr.splitlines()
 
 
-def test_a_name_in_both_places_is_told_with_both(workspace: Workspace) -> None:
+def test_a_name_in_the_file_and_the_store_is_an_error_with_both(workspace: Workspace) -> None:
     workspace.configure_bare()
     connect(workspace, "acme")
     other = "[[installations]]\nprovider = 'pagerduty'\nname = 'labs'\nsettings = { services = ["
@@ -51,8 +51,8 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
     assert run.stderr.splitlines() == [reported]
 
 
-def test_a_stored_account_that_another_program_changed_is_refused(workspace: Workspace) -> None:
-    """Its reference would be read here, and its secret sent to the other address."""
+def test_a_stored_account_changed_by_another_program_is_an_error(workspace: Workspace) -> None:
+    """Its secret would be read here, and sent to the changed address."""
     workspace.configure_bare()
     connect(workspace, "acme")
     with sqlite3.connect(workspace.folder / "alerthost.db") as database:
@@ -72,7 +72,7 @@ def test_a_stored_account_that_another_program_changed_is_refused(workspace: Wor
     assert workspace.alerthost("installations").returncode == 0
 
 
-def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None:
+def test_reading_commands_create_no_store(workspace: Workspace) -> None:
     reading = ("explain", "check", "installations", "services", "deliveries", "incidents")
     for command in reading:
         arguments = [command, "acme"] if command == "services" else [command]
@@ -90,7 +90,7 @@ def test_without_a_store_who_only_reads_makes_none(workspace: Workspace) -> None
         ('url = "sqlite:///pd_platform"', "is not a SQLite database; name another file"),
     ],
 )
-def test_a_faulty_table_is_told(workspace: Workspace, table: str, reported: str) -> None:
+def test_a_wrong_store_table_is_an_error(workspace: Workspace, table: str, reported: str) -> None:
     workspace.configure(('severity = "default"\n', f'severity = "default"\n\n[store]\n{table}\n'))
 
     for command in ("explain", "send"):

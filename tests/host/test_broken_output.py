@@ -1,4 +1,4 @@
-"""Output that breaks costs no page: the alerts go out, and the exit code says so."""
+"""Broken output prevents no delivery: alerts are sent, and the exit code is 1."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def alerthost(workspace: Workspace, shell: str, **environment: str) -> subproces
         "alerthost send alerts.jsonl 2>&-",
     ],
 )
-def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
+def test_alerts_are_sent_though_the_output_is_broken(workspace: Workspace, shell: str) -> None:
     run = alerthost(workspace, shell)
 
     assert len(workspace.fake.incidents) == 2 * COUNT
@@ -59,7 +59,7 @@ def test_the_alerts_go_out(workspace: Workspace, shell: str) -> None:
         ("connect pagerduty b --settings -", b"services: missing; it is required\n"),
     ],
 )
-def test_a_closed_input_is_an_empty_one(
+def test_a_closed_input_counts_as_empty(
     workspace: Workspace, command: str, reported: bytes
 ) -> None:
     run = alerthost(workspace, f"alerthost {command} <&-")
@@ -70,10 +70,8 @@ def test_a_closed_input_is_an_empty_one(
 
 
 @pytest.mark.parametrize("both", [True, False], ids=["both", "errors"])
-def test_the_alerts_go_out_though_the_terminal_is_closed(
-    workspace: Workspace, *, both: bool
-) -> None:
-    """Between two alerts, with the bar of the progress on it."""
+def test_alerts_are_sent_though_the_terminal_is_closed(workspace: Workspace, *, both: bool) -> None:
+    """The terminal is closed between two alerts, while it shows the progress bar."""
     workspace.configure()
     workspace.migrate()
     controller, terminal = pty.openpty()
@@ -101,7 +99,7 @@ def test_the_alerts_go_out_though_the_terminal_is_closed(
         assert reported.endswith(b"4 alerts, 8 deliveries (8 delivered), 1 repair\n")
 
 
-def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
+def test_a_table_on_a_closed_terminal_causes_no_traceback() -> None:
     controller, terminal = pty.openpty()
     code = (
         "import sys\n"
@@ -131,7 +129,7 @@ def test_a_table_on_a_closed_terminal_is_no_traceback() -> None:
     assert (process.returncode, errors) == (7, b"")
 
 
-def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) -> None:
+def test_characters_outside_the_encoding_are_escaped(workspace: Workspace) -> None:
     workspace.configure()
 
     run = workspace.process(
@@ -143,7 +141,7 @@ def test_what_the_output_has_no_letter_for_is_spelled_out(workspace: Workspace) 
     assert {incident.dedup_key for incident in workspace.fake.incidents} == {"a \u2192 b", "c"}
 
 
-def test_explaining_stops_where_nobody_reads(workspace: Workspace) -> None:
+def test_explain_stops_when_its_output_is_closed(workspace: Workspace) -> None:
     run = alerthost(workspace, "alerthost explain --json alerts.jsonl >&-")
 
     assert (run.returncode, run.stderr) == (1, b"")

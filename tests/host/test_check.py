@@ -1,4 +1,4 @@
-"""``alerthost check``: what is well, what is not, and that nobody is ever paged."""
+"""``alerthost check`` reports errors and unreachable services, and opens no incident."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = (
 CONFIGURATION_OK = "Configuration OK: 1 installation, 2 services, 1 rule"
 
 
-def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Workspace) -> None:
+def test_a_valid_configuration_is_summarised_and_nothing_is_sent(workspace: Workspace) -> None:
     run = workspace.alerthost("check")
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -52,7 +52,7 @@ def test_what_is_well_is_told_in_few_lines_and_nothing_is_sent(workspace: Worksp
         ),
     ],
 )
-def test_what_each_severity_is_sent_as_is_told_on_request(
+def test_verbose_shows_what_each_severity_is_sent_as(
     workspace: Workspace, severity: str, reported: str
 ) -> None:
     workspace.configure(('severity = "default"', f'severity = "{severity}"'))
@@ -62,7 +62,7 @@ def test_what_each_severity_is_sent_as_is_told_on_request(
     assert f"               {reported}" in run.stdout.splitlines()
 
 
-def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) -> None:
+def test_every_error_is_shown_with_its_line_and_counted(workspace: Workspace) -> None:
     workspace.configure(
         ('use = "pagerduty.trigger"', 'use = "pagerduty.triger"'),
         ('installation = "acme"', 'installation = "amce"'),
@@ -86,7 +86,7 @@ def test_every_fault_is_told_with_its_place_and_counted(workspace: Workspace) ->
     assert workspace.fake.requests == ()
 
 
-def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
+def test_a_missing_file_is_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("check", "--config", "none.toml")
 
     assert run.returncode == 2
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_is_a_fault(workspace: Workspace) -> None:
     assert run.stdout == "1 fault. No event was sent.\n"
 
 
-def test_faults_are_told_to_machines_too(workspace: Workspace) -> None:
+def test_errors_are_printed_as_json(workspace: Workspace) -> None:
     run = workspace.alerthost("check", "--json", env={"PD_CHECKOUT": None})
 
     assert (run.returncode, run.stderr) == (2, "")
@@ -125,7 +125,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
             f"reached        acme/checkout     POST {workspace.fake.url}/v2/enqueue",
             f"reached        acme/platform     POST {workspace.fake.url}/v2/enqueue",
             "Reached: the provider accepted a message that changes nothing. A probe cannot",
-            "tell which service a key belongs to, or whom it pages: `alerthost test` opens",
+            "show which service a key belongs to, or whom it pages: `alerthost test` opens",
             "an incident there, and closes it.",
             f"{CONFIGURATION_OK}, 2 reached. No event was sent.",
         ]
@@ -152,7 +152,7 @@ def test_online_reaches_every_service_and_changes_nothing(workspace: Workspace) 
     ],
     ids=["reset", "portal", "503", "429", "key"],
 )
-def test_what_is_not_reached_is_told_with_its_reason(
+def test_a_service_that_is_not_reached_is_shown_with_its_reason(
     workspace: Workspace, how: Any, reported: str
 ) -> None:
     workspace.fake.misbehave(how, key=CHECKOUT)
@@ -167,7 +167,7 @@ def test_what_is_not_reached_is_told_with_its_reason(
     assert workspace.fake.incidents == ()
 
 
-def test_where_nothing_is_reached_nothing_is_said_of_what_is(workspace: Workspace) -> None:
+def test_the_limits_of_a_probe_are_shown_only_if_one_succeeded(workspace: Workspace) -> None:
     workspace.fake.misbehave(failing(503))
 
     run = workspace.alerthost("check", "--online")
@@ -177,7 +177,7 @@ def test_where_nothing_is_reached_nothing_is_said_of_what_is(workspace: Workspac
     assert run.stdout.splitlines()[-1] == "2 services of 2 not reached. No event was sent."
 
 
-def test_what_is_reached_is_told_to_machines(workspace: Workspace) -> None:
+def test_probes_are_printed_as_json(workspace: Workspace) -> None:
     found = json.loads(workspace.alerthost("check", "--json").stdout)
     online = json.loads(workspace.alerthost("check", "--online", "--json").stdout)
 
@@ -251,7 +251,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capt
     return run
 
 
-def test_what_has_no_probe_is_told_and_is_no_fault(checked: Any) -> None:
+def test_a_service_without_a_probe_is_not_an_error(checked: Any) -> None:
     action = Probing()
     action.probed = None
 
@@ -266,7 +266,9 @@ def test_what_has_no_probe_is_told_and_is_no_fault(checked: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit("secret")])
-def test_a_probe_that_breaks_is_told_without_its_words(checked: Any, error: BaseException) -> None:
+def test_an_exception_of_a_probe_is_shown_without_its_message(
+    checked: Any, error: BaseException
+) -> None:
     action = Probing()
     action.probed = error
 
@@ -279,7 +281,7 @@ def test_a_probe_that_breaks_is_told_without_its_words(checked: Any, error: Base
 
 
 @pytest.mark.parametrize("aimed", [None, RuntimeError("secret")])
-def test_what_cannot_be_aimed_is_reached_all_the_same(checked: Any, aimed: Any) -> None:
+def test_a_probe_needs_no_settings_for_the_service(checked: Any, aimed: Any) -> None:
     action = Probing()
     action.aimed = aimed
 
@@ -289,7 +291,7 @@ def test_what_cannot_be_aimed_is_reached_all_the_same(checked: Any, aimed: Any) 
     assert "reached        acme/Everybody" in out
 
 
-def test_an_action_that_cannot_describe_itself_is_told(checked: Any) -> None:
+def test_a_failed_description_is_shown(checked: Any) -> None:
     action = Probing()
     action.described = RuntimeError("secret")
 
@@ -300,7 +302,7 @@ def test_an_action_that_cannot_describe_itself_is_told(checked: Any) -> None:
     assert reported.startswith("rule           Pages: Page a team (no description: it ")
 
 
-def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any) -> None:
+def test_a_severity_that_cannot_be_planned_is_an_error_with_its_line(checked: Any) -> None:
     action = Probing()
     sound = Probing().plan
 
@@ -321,7 +323,7 @@ def test_a_severity_that_cannot_be_planned_is_a_fault_with_its_line(checked: Any
     assert action.sent == []
 
 
-def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
+def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:
     action = Probing()
     sound = Probing().plan
 
@@ -352,7 +354,7 @@ def test_what_is_not_sent_and_what_is_noted_is_told(checked: Any) -> None:
     ]
 
 
-def test_an_installation_without_services_is_told(
+def test_an_installation_without_services_is_shown(
     checked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: [])
@@ -382,7 +384,7 @@ def test_an_installation_without_services_is_told(
         (["all"], "lists an object that is not a Destination"),
     ],
 )
-def test_a_provider_that_cannot_name_its_services_is_a_fault(
+def test_a_provider_that_cannot_list_its_services_is_an_error(
     checked: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str
 ) -> None:
     monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: _said(answer))
@@ -398,7 +400,7 @@ def test_a_provider_that_cannot_name_its_services_is_a_fault(
     assert action.sent == []
 
 
-def test_a_fault_of_an_installation_in_the_file_has_its_line(
+def test_an_error_of_an_installation_in_the_file_has_its_line(
     checked: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "alerthost.toml"
@@ -413,7 +415,7 @@ def test_a_fault_of_an_installation_in_the_file_has_its_line(
     )
 
 
-def test_an_interruption_is_no_fault(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyboard_interrupt_ends_the_check(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = KeyboardInterrupt()
     monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: _said(answer))
 

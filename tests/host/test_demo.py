@@ -1,4 +1,4 @@
-"""``alerthost demo``: what an operator sees, by itself, without an account."""
+"""``alerthost demo`` needs no account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from workspace import Workspace
 
 
-def test_it_shows_incidents_and_repairs_and_ends_by_itself(workspace: Workspace) -> None:
+def test_the_demo_shows_incidents_and_repairs_and_ends(workspace: Workspace) -> None:
     run = workspace.alerthost("demo")
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -24,11 +24,11 @@ def test_it_shows_incidents_and_repairs_and_ends_by_itself(workspace: Workspace)
     assert "With a real account" in run.stdout
 
 
-def test_the_provider_may_be_named(workspace: Workspace) -> None:
+def test_the_provider_of_the_demo_may_be_named(workspace: Workspace) -> None:
     assert workspace.alerthost("demo", "pagerduty").returncode == 0
 
 
-def test_a_provider_without_one_is_a_mistake(workspace: Workspace) -> None:
+def test_a_provider_without_a_demo_is_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("demo", "webhook")
 
     assert run.returncode == 2

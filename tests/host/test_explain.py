@@ -1,4 +1,4 @@
-"""``alerthost explain``: what would be sent, and why; offline, without any secret."""
+"""``alerthost explain`` shows messages and reasons, offline and without secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from workspace import Workspace, line
 
 
-def test_it_shows_rules_reasons_repairs_and_the_exact_json(workspace: Workspace) -> None:
+def test_rules_reasons_repairs_and_the_exact_json_are_shown(workspace: Workspace) -> None:
     (workspace.folder / "a.jsonl").write_text(line(severity="FATAL", owner="me"), encoding="utf-8")
 
     run = workspace.alerthost("explain", "a.jsonl", env={"PD_CHECKOUT": None})
@@ -28,7 +28,7 @@ def test_it_shows_rules_reasons_repairs_and_the_exact_json(workspace: Workspace)
     assert workspace.fake.requests == ()
 
 
-def test_what_is_explained_is_what_is_sent(workspace: Workspace) -> None:
+def test_the_explained_json_is_sent(workspace: Workspace) -> None:
     lines = line(details={"used": 0.98}) + line(status="acknowledged") + line(status="resolved")
 
     explained = workspace.alerthost("explain", "--json", given=lines)
@@ -43,7 +43,7 @@ def test_what_is_explained_is_what_is_sent(workspace: Workspace) -> None:
     assert len(bodies) == 6
 
 
-def test_a_rule_that_does_not_match_says_what_it_found(workspace: Workspace) -> None:
+def test_a_rule_that_does_not_match_is_shown_with_the_values(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", given=line(labels={"team": "web"}, severity="info"))
 
     assert run.returncode == 0
@@ -71,7 +71,7 @@ def test_later_lines_are_explained_as_if_the_earlier_were_delivered(workspace: W
     assert "  resolve to acme/checkout (by 'Pages')\n" in reported
 
 
-def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -> None:
+def test_invalid_lines_are_shown_and_the_exit_code_is_1(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", given='{"key": 1, "status": "gone"}\n[]\n' + line())
 
     assert run.returncode == 1
@@ -82,7 +82,7 @@ def test_faulty_lines_are_told_and_the_exit_code_says_so(workspace: Workspace) -
     assert "line 3: db-1/disk is firing" in run.stdout
 
 
-def test_as_json_each_line_is_one_object(workspace: Workspace) -> None:
+def test_json_has_one_object_per_line(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", "--json", given="[]\n" + line(severity="odd"))
 
     faulty, explained = map(json.loads, run.stdout.splitlines())
@@ -103,7 +103,7 @@ def test_as_json_each_line_is_one_object(workspace: Workspace) -> None:
     assert [each["destination"] for each in explained["deliveries"]] == ["checkout", "platform"]
 
 
-def test_it_is_never_wrapped_off_a_terminal(workspace: Workspace) -> None:
+def test_no_line_is_wrapped_off_a_terminal(workspace: Workspace) -> None:
     run = workspace.alerthost(
         "explain", given=line(summary="x" * 500), env={"COLUMNS": "40", "FORCE_COLOR": "1"}
     )
@@ -112,7 +112,7 @@ def test_it_is_never_wrapped_off_a_terminal(workspace: Workspace) -> None:
     assert "\x1b" not in run.stdout
 
 
-def test_a_pipe_that_closes_early_is_no_traceback(workspace: Workspace) -> None:
+def test_a_pipe_closed_early_causes_no_traceback(workspace: Workspace) -> None:
     (workspace.folder / "a.jsonl").write_text(line() * 2000, encoding="utf-8")
     with subprocess.Popen(
         [sys.executable, "-m", "alerthost", "explain", "a.jsonl"],

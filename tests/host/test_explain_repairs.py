@@ -1,4 +1,4 @@
-"""``alerthost explain`` on alerts that need every repair, as a person reads it."""
+"""``alerthost explain`` shows every repair of an alert."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _given() -> str:
     return "".join(f"{json.dumps(usual | alert)}\n" for alert, _ in ALERTS)
 
 
-def test_every_repair_is_told_to_a_person(workspace: Workspace) -> None:
+def test_every_repair_is_shown(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", given=_given())
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -120,7 +120,7 @@ def test_every_repair_is_told_to_a_person(workspace: Workspace) -> None:
         assert part.count("  trigger to acme/") == 2
 
 
-def test_a_text_without_end_does_not_fill_the_screen(workspace: Workspace) -> None:
+def test_a_long_text_is_shortened(workspace: Workspace) -> None:
     run = workspace.alerthost("explain", given=_given())
 
     assert max(len(line) for line in run.stdout.splitlines()) < 1700
@@ -128,7 +128,7 @@ def test_a_text_without_end_does_not_fill_the_screen(workspace: Workspace) -> No
     assert "more characters; see --json" in run.stdout
 
 
-def test_what_was_repaired_is_taken(workspace: Workspace) -> None:
+def test_pagerduty_accepts_repaired_alerts(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=_given())
 
     assert run.returncode == 0

@@ -1,4 +1,4 @@
-"""What an operator sees of deliveries and incidents, and what comes of what they decide."""
+"""Commands that list deliveries and incidents, and change them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def send(workspace: Workspace, *lines: str, **env: str) -> subprocess.CompletedP
 
 
 def refuse(workspace: Workspace, key: str = "db-1/disk") -> None:
-    """Let PagerDuty refuse what opens an incident."""
+    """Make PagerDuty reject triggers."""
     workspace.fake.misbehave(refusing("no luck"), times=1)
     assert send(workspace, line(key)).returncode == 1
 
@@ -53,7 +53,7 @@ def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
 
 
 def reported(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what a command showed, one blank between cells, and no age."""
+    """Return the printed lines, with one blank between cells and without ages."""
     shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", run.stdout, flags=re.MULTILINE)
     return [" ".join(text.split()) for text in shown.splitlines() if text]
 
@@ -61,7 +61,7 @@ def reported(run: subprocess.CompletedProcess[str]) -> list[str]:
 # --- deliveries ------------------------------------------------------------------------------
 
 
-def test_before_anything_was_accepted_nothing_is_there(workspace: Workspace) -> None:
+def test_an_unused_store_lists_nothing(workspace: Workspace) -> None:
     for command in ("deliveries", "incidents"):
         assert listed(workspace, command) == []
     assert workspace.alerthost("deliveries").stdout == "No alert was accepted yet.\n"
@@ -69,7 +69,7 @@ def test_before_anything_was_accepted_nothing_is_there(workspace: Workspace) -> 
     assert not (workspace.folder / "alerthost.db").exists()
 
 
-def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
+def test_deliveries_are_listed_newest_first(workspace: Workspace) -> None:
     refuse(workspace)
     send(workspace, line("db-2/disk"))
 
@@ -83,7 +83,7 @@ def test_deliveries_are_listed_the_newest_first(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("table", "kept"), [("", 2), ("[store]\nkeep_days = 1\n", 0)])
-def test_what_is_over_is_kept_as_long_as_the_file_says(
+def test_finished_deliveries_are_kept_for_keep_days(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, table: str, kept: int
 ) -> None:
     for status in ("firing", "resolved"):
@@ -104,7 +104,7 @@ def test_what_is_over_is_kept_as_long_as_the_file_says(
     assert len(listed(workspace, "deliveries")) == kept
 
 
-def test_deliveries_are_given_to_machines(workspace: Workspace) -> None:
+def test_deliveries_are_printed_as_json(workspace: Workspace) -> None:
     refuse(workspace)
 
     [found] = listed(workspace, "deliveries")
@@ -148,7 +148,7 @@ def test_deliveries_are_listed_by_state(workspace: Workspace) -> None:
     assert reported(workspace.alerthost("deliveries"))[-1] == "1 blocked, 1 rejected"
 
 
-def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace) -> None:
+def test_retries_and_coalesced_deliveries_are_shown(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset())
     send(workspace, line())
     send(workspace, line(summary="fuller"))
@@ -159,7 +159,7 @@ def test_what_is_tried_again_and_what_it_stands_for_is_told(workspace: Workspace
     assert reported(workspace.alerthost("deliveries"))[-1].endswith("queued")
 
 
-def test_why_a_resolve_is_sent_once_more_is_told(workspace: Workspace) -> None:
+def test_the_reason_of_a_confirming_resolve_is_shown(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset(), times=1)
     assert workspace.alerthost("send", given=line()).returncode == 0
     assert workspace.alerthost("send", given=line(status="resolved")).returncode == 0
@@ -183,7 +183,7 @@ def test_changes_are_watched_on_a_terminal_until_ctrl_c(workspace: Workspace) ->
     assert "Traceback" not in watching.seen
 
 
-def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
+def test_changes_are_watched_as_json(workspace: Workspace) -> None:
     refuse(workspace)
     with conversation(workspace, "deliveries", "--watch", "--json") as watching:
         watching.wait_for('"state": "rejected"')
@@ -193,7 +193,7 @@ def test_changes_are_watched_by_machines(workspace: Workspace) -> None:
         assert watching.end() == 0
 
 
-def test_watching_ends_where_nobody_reads(workspace: Workspace) -> None:
+def test_watching_ends_when_the_output_is_closed(workspace: Workspace) -> None:
     refuse(workspace)
     run = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m alerthost deliveries --watch > /dev/full"],
@@ -211,14 +211,14 @@ def test_watching_ends_where_nobody_reads(workspace: Workspace) -> None:
     ("seconds", "told_as"),
     [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7199, "1 h"), (200_000, "2 d"), (-5, "0 s")],
 )
-def test_ages_are_told_in_one_unit(seconds: float, told_as: str) -> None:
+def test_an_age_has_one_unit(seconds: float, told_as: str) -> None:
     assert age(1000.0, 1000.0 + seconds) == told_as
 
 
 # --- replay and drop -------------------------------------------------------------------------
 
 
-def test_what_was_refused_is_replayed(workspace: Workspace) -> None:
+def test_a_rejected_delivery_is_replayed(workspace: Workspace) -> None:
     refuse(workspace)
 
     run = workspace.alerthost("replay", "1")
@@ -231,7 +231,7 @@ def test_what_was_refused_is_replayed(workspace: Workspace) -> None:
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-1/disk"]
 
 
-def test_everything_that_was_given_up_is_replayed_in_its_order(workspace: Workspace) -> None:
+def test_all_failed_deliveries_are_replayed_in_order(workspace: Workspace) -> None:
     keys = [f"db-{number}" for number in range(3)]
     for key in keys:
         refuse(workspace, key)
@@ -243,7 +243,7 @@ def test_everything_that_was_given_up_is_replayed_in_its_order(workspace: Worksp
     assert reported(workspace.alerthost("replay", "--all")) == ["0 replays, 0 deliveries"]
 
 
-def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Workspace) -> None:
+def test_a_replay_of_an_ended_problem_sends_nothing_unless_as_is(workspace: Workspace) -> None:
     refuse(workspace)
     send(workspace, line(status="resolved"))
 
@@ -264,7 +264,7 @@ def test_a_replay_pages_nobody_for_what_is_over_unless_it_is_to(workspace: Works
     assert [incident.dedup_key for incident in workspace.fake.incidents] == ["db-2/disk"]
 
 
-def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
+def test_a_rejected_resolve_that_is_not_needed_is_not_replayed(
     workspace: Workspace,
 ) -> None:
     send(workspace, line())
@@ -278,7 +278,7 @@ def test_a_resolve_that_was_refused_and_is_not_needed_is_not_replayed(
     assert reported(run)[0] == "nothing sent db-1/disk its problem is over"
 
 
-def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> None:
+def test_an_impossible_replay_or_discard_is_an_error(workspace: Workspace) -> None:
     send(workspace, line())
 
     for command, reason in (
@@ -295,14 +295,14 @@ def test_what_cannot_be_replayed_or_dropped_is_told(workspace: Workspace) -> Non
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "1")])
-def test_what_to_replay_has_to_be_said(workspace: Workspace, arguments: tuple[str, ...]) -> None:
+def test_replay_needs_ids_or_all(workspace: Workspace, arguments: tuple[str, ...]) -> None:
     run = workspace.alerthost("replay", *arguments)
 
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.startswith("ID: give the ids to replay, or --all;")
 
 
-def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
+def test_a_discarded_delivery_is_not_sent(workspace: Workspace) -> None:
     refuse(workspace, "db-1/disk")
     workspace.fake.misbehave(reset())
     send(workspace, line("db-2/disk"))
@@ -318,7 +318,7 @@ def test_what_is_dropped_is_told_to_nobody(workspace: Workspace) -> None:
 # --- incidents -------------------------------------------------------------------------------
 
 
-def test_incidents_are_listed_with_where_they_went_and_who_holds_them(
+def test_incidents_are_listed_with_their_services_and_alerts(
     workspace: Workspace,
 ) -> None:
     workspace.configure(
@@ -364,14 +364,14 @@ def test_a_long_summary_keeps_the_table_narrow(workspace: Workspace) -> None:
     assert (found["severity"], len(found["summary"])) == ("critical", 201)
 
 
-def test_an_account_that_was_never_there_has_no_incidents_to_list(workspace: Workspace) -> None:
+def test_incidents_of_an_unknown_account_are_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("incidents", "--account", "acmee")
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "the account 'acmee' is unknown; did you mean 'acme'?\n"
     assert workspace.alerthost("incidents", "--account", "acme").stdout == "No incident is open.\n"
 
 
-def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
+def test_a_shortened_list_of_incidents_says_so(workspace: Workspace) -> None:
     send(workspace, line("db-1/disk"), line("db-2/disk"))
 
     run = workspace.alerthost("incidents", "--most", "1")
@@ -380,7 +380,7 @@ def test_what_is_open_beyond_the_list_is_told(workspace: Workspace) -> None:
     assert workspace.alerthost("incidents", "--most", "2").stderr == ""
 
 
-def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> None:
+def test_an_incident_of_a_scoped_alert_shows_the_scope(workspace: Workspace) -> None:
     send(workspace, line("db-1", scope="team-a"))
 
     assert reported(workspace.alerthost("incidents"))[2:] == [
@@ -388,7 +388,7 @@ def test_an_alert_of_a_scope_holds_its_own_incident(workspace: Workspace) -> Non
     ]
 
 
-def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
+def test_an_incident_shows_all_its_alerts(workspace: Workspace) -> None:
     workspace.configure(
         ONE, ('severity = "default"', 'severity = "default"\ndedup_key = "{{ labels.team }}"')
     )
@@ -399,7 +399,7 @@ def test_several_alerts_hold_one_incident(workspace: Workspace) -> None:
     ]
 
 
-def test_what_was_not_told_yet_and_what_is_being_closed_is_said(workspace: Workspace) -> None:
+def test_incidents_not_sent_yet_and_resolving_are_shown(workspace: Workspace) -> None:
     send(workspace, line("open"))
     workspace.fake.misbehave(reset())
     send(workspace, line("open", status="resolved"))
@@ -410,7 +410,7 @@ def test_what_was_not_told_yet_and_what_is_being_closed_is_said(workspace: Works
     assert states == {"open": "resolving", "untold": "not sent yet"}
 
 
-def test_an_incident_is_resolved_by_hand_whoever_holds_it(workspace: Workspace) -> None:
+def test_an_incident_is_resolved_though_alerts_hold_it_open(workspace: Workspace) -> None:
     send(workspace, line())
 
     run = workspace.alerthost("resolve", "1")
@@ -439,7 +439,7 @@ def test_an_incident_without_a_resolve_is_forgotten_here(workspace: Workspace) -
     assert len(workspace.fake.requests) == 1
 
 
-def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> None:
+def test_an_incident_closed_at_the_provider_is_forgotten(workspace: Workspace) -> None:
     send(workspace, line())
 
     run = workspace.alerthost("resolve", "--here", "1")
@@ -451,7 +451,7 @@ def test_what_was_closed_elsewhere_is_forgotten_here(workspace: Workspace) -> No
     assert (again.returncode, again.stderr) == (1, "there is no open incident 1\n")
 
 
-def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Workspace) -> None:
+def test_an_orphaned_incident_is_listed_until_it_is_forgotten(workspace: Workspace) -> None:
     workspace.fake.add_service("new", "n" * 32)
     send(workspace, line())
     lost = send(workspace, line(status="resolved"), PD_CHECKOUT="n" * 32)
@@ -465,7 +465,7 @@ def test_what_is_orphaned_is_listed_until_somebody_has_seen_to_it(workspace: Wor
     assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
 
 
-# --- what is cut off -------------------------------------------------------------------------
+# --- incidents that are cut off --------------------------------------------------------------
 
 
 def gone(what: str) -> str:
@@ -476,7 +476,7 @@ def gone(what: str) -> str:
     )
 
 
-def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> None:
+def test_open_incidents_of_a_disabled_plugin_are_noted(workspace: Workspace) -> None:
     send(workspace, line())
     (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
 
@@ -492,7 +492,7 @@ def test_what_a_disabled_plugin_leaves_open_is_told(workspace: Workspace) -> Non
     ]
 
 
-def test_what_an_account_that_is_gone_leaves_open_is_told(workspace: Workspace) -> None:
+def test_open_incidents_of_a_removed_account_are_noted(workspace: Workspace) -> None:
     send(workspace, line())
     workspace.configure(ONE, ('name = "acme"', 'name = "other"'), ('= "acme"', '= "other"'))
 
@@ -502,7 +502,7 @@ def test_what_an_account_that_is_gone_leaves_open_is_told(workspace: Workspace) 
         assert (run.returncode, run.stderr) == (0, f"note: {gone('the account acme')}\n")
 
 
-def test_a_store_that_fails_while_something_is_sent_is_told(
+def test_an_error_of_the_store_while_sending_exits_with_1(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -516,7 +516,7 @@ def test_a_store_that_fails_while_something_is_sent_is_told(
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "the disk fails\n")
 
 
-def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -> None:
+def test_check_reports_an_unreadable_store(workspace: Workspace) -> None:
     (workspace.folder / "alerthost.db").write_text("no database" * 100)
 
     run = workspace.alerthost("check")
@@ -525,7 +525,7 @@ def test_a_store_that_cannot_be_read_is_found_by_a_check(workspace: Workspace) -
     assert "is not a SQLite database" in run.stderr
 
 
-def test_a_store_that_fails_later_is_found_by_a_check(
+def test_check_reports_a_store_that_fails_later(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -560,7 +560,7 @@ services = ["checkout"]
     return workspace
 
 
-def test_an_account_in_which_something_is_open_is_not_just_disconnected(
+def test_disconnecting_with_open_incidents_needs_a_choice(
     connected: Workspace,
 ) -> None:
     run = connected.alerthost("disconnect", "acme", "--yes")
@@ -578,7 +578,7 @@ def test_an_account_in_which_something_is_open_is_not_just_disconnected(
     assert [incident.state for incident in connected.fake.incidents] == ["triggered"]
 
 
-def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
+def test_open_incidents_are_closed_before_an_account_is_removed(
     connected: Workspace,
 ) -> None:
     run = connected.alerthost("disconnect", "acme", "--yes", "--resolve")
@@ -588,7 +588,7 @@ def test_what_is_open_in_an_account_is_closed_before_it_is_disconnected(
     assert [incident.state for incident in connected.fake.incidents] == ["resolved"]
 
 
-def test_an_account_stays_where_something_in_it_cannot_be_closed(connected: Workspace) -> None:
+def test_an_account_is_kept_if_an_incident_stays_open(connected: Workspace) -> None:
     connected.fake.misbehave(refusing("no luck"))
 
     run = connected.alerthost("disconnect", "acme", "--yes", "--resolve")
@@ -600,7 +600,7 @@ def test_an_account_stays_where_something_in_it_cannot_be_closed(connected: Work
     assert "acme" in connected.alerthost("installations").stdout
 
 
-def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -> None:
+def test_the_operator_is_asked_about_open_incidents(connected: Workspace) -> None:
     connected.configure_bare()
     with conversation(connected, "disconnect", "acme") as asked:
         asked.wait_for("db-1/disk")
@@ -610,7 +610,7 @@ def test_a_person_is_asked_what_to_do_about_what_is_open(connected: Workspace) -
     assert [incident.state for incident in connected.fake.incidents] == ["resolved"]
 
 
-def test_of_very_many_open_incidents_the_first_are_listed(
+def test_only_the_first_open_incidents_are_listed(
     connected: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.cli.incidents.SHOWN", 1)
@@ -625,7 +625,7 @@ def test_of_very_many_open_incidents_the_first_are_listed(
 # --- the store is copied ---------------------------------------------------------------------
 
 
-def test_who_interrupts_a_copy_is_told_how_to_go_on(
+def test_an_interrupted_copy_shows_how_to_continue(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -643,7 +643,7 @@ def test_who_interrupts_a_copy_is_told_how_to_go_on(
 # --- the store's key -------------------------------------------------------------------------
 
 
-def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
+def test_the_store_is_sealed_with_a_new_key(connected: Workspace) -> None:
     options = ("--set", f"base_url={connected.fake.url}", "--settings", "-")
     given = f'services = [{{ name = "data", integration_key = "{PLATFORM}" }}]\n'
     assert (
@@ -664,7 +664,7 @@ def test_the_key_of_the_store_is_changed(connected: Workspace) -> None:
     assert connected.alerthost("reseal").stdout.startswith("sealed 1 secret ")
 
 
-def test_a_key_that_is_missing_or_given_as_itself_is_refused(workspace: Workspace) -> None:
+def test_a_missing_or_plain_store_key_is_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("reseal")
     assert (run.returncode, run.stderr) == (
         2,

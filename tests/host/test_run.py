@@ -1,4 +1,4 @@
-"""``alerthost run`` as a process: how it starts, reloads, stops and dies."""
+"""``alerthost run``: start, reload, stop, and a killed process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} (INFO|WARNING|ERRO
 
 
 def reported(process: Process) -> list[str]:
-    """Return its log lines without their times and levels."""
+    """Return the log lines without times and levels."""
     assert all(STAMP.match(line) for line in process.lines), process.log
     return [STAMP.sub("", line) for line in process.lines]
 
 
-def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
+def test_start_reload_and_stop_are_logged(workspace: Workspace) -> None:
     workspace.configure_http()
     with run(workspace) as (process, url):
         assert post(url, {**ALERT, "key": "a\nb"}).status == 202
@@ -52,7 +52,9 @@ def test_a_life_is_told_in_few_plain_lines(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_is_being_sent_is_finished(workspace: Workspace, number: signal.Signals) -> None:
+def test_deliveries_in_flight_are_finished_before_exit(
+    workspace: Workspace, number: signal.Signals
+) -> None:
     gate = Gate()
     workspace.fake.misbehave(late(gate, processed="late"), key=CHECKOUT)
     workspace.configure_http()
@@ -86,7 +88,7 @@ def test_a_second_signal_ends_at_once(workspace: Workspace) -> None:
     gate.open()
 
 
-def test_what_takes_too_long_is_left_for_the_next_start(
+def test_slow_deliveries_are_left_for_the_next_start(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
@@ -108,7 +110,7 @@ def test_what_takes_too_long_is_left_for_the_next_start(
     engine.database.close()
 
 
-def test_what_a_killed_process_held_is_taken_up(workspace: Workspace) -> None:
+def test_leases_of_a_killed_process_are_reclaimed(workspace: Workspace) -> None:
     gate = Gate()
     script = workspace.fake.misbehave(attrs.evolve(failing(), gate=gate), key=CHECKOUT)
     workspace.configure_http()
@@ -133,7 +135,7 @@ def test_what_a_killed_process_held_is_taken_up(workspace: Workspace) -> None:
     assert len(workspace.fake.incidents) == 40
 
 
-def test_a_reload_puts_the_new_configuration_in_use(workspace: Workspace) -> None:
+def test_a_reload_activates_the_new_configuration(workspace: Workspace) -> None:
     workspace.configure_http()
     with run(workspace) as (process, url):
         post(url, ALERT)
@@ -160,14 +162,14 @@ def test_a_reload_puts_the_new_configuration_in_use(workspace: Workspace) -> Non
         post(url, {**ALERT, "key": "db-2/disk"}, Authorization=bearer)
         workspace.fake.wait_for(lambda fake: len(fake.incidents) == 3, 30)
         assert [each.service for each in workspace.fake.incidents][-1] == "platform"
-        # what was opened before is closed where it was opened
+        # incidents opened before are closed at their service
         post(url, {**ALERT, "status": "resolved"}, Authorization=bearer)
         workspace.fake.wait_for(
             lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
         )
 
 
-def test_a_reload_in_a_storm_loses_nothing(
+def test_a_reload_under_load_loses_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
@@ -188,7 +190,7 @@ def test_a_reload_in_a_storm_loses_nothing(
     assert not running.reload()
 
 
-def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Workspace) -> None:
+def test_a_wrong_file_changes_nothing_and_every_error_is_logged(workspace: Workspace) -> None:
     workspace.configure_http()
     with run(workspace) as (process, url):
         workspace.configure_http(
@@ -215,7 +217,7 @@ def test_a_faulty_file_changes_nothing_and_every_fault_is_told(workspace: Worksp
         assert process.end() == 0
 
 
-def test_a_store_that_fails_as_it_is_reloaded_changes_nothing(
+def test_a_failing_store_during_a_reload_changes_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)
@@ -269,7 +271,7 @@ def test_a_reload_moves_to_another_address(workspace: Workspace) -> None:
         ask(url, "GET", "/readyz")
 
 
-def test_a_reload_cannot_move_to_a_taken_address_or_another_store(workspace: Workspace) -> None:
+def test_a_reload_to_a_taken_address_or_another_store_is_an_error(workspace: Workspace) -> None:
     workspace.configure_http()
     file = workspace.folder / "alerthost.toml"
     with run(workspace) as (process, url), socket.create_server(("127.0.0.1", 0)) as taken:
@@ -300,7 +302,7 @@ def refused(workspace: Workspace, **env: str | None) -> list[str]:
     return ran.stderr.splitlines()
 
 
-def test_it_refuses_to_start_with_mistakes_and_tells_all(workspace: Workspace) -> None:
+def test_run_reports_all_configuration_errors(workspace: Workspace) -> None:
     workspace.configure_http(
         ('installation = "acme"', 'installation = "acm"'), http='token = "env:ALERTHOST_TOKEN"'
     )
@@ -314,9 +316,7 @@ def test_it_refuses_to_start_with_mistakes_and_tells_all(workspace: Workspace) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "alerts.example"])
-def test_it_refuses_to_listen_beyond_this_machine_without_a_token(
-    workspace: Workspace, host: str
-) -> None:
+def test_run_needs_a_token_to_listen_beyond_loopback(workspace: Workspace, host: str) -> None:
     workspace.configure()
     file = workspace.folder / "alerthost.toml"
     file.write_text(f'{file.read_text()}\n[http]\nlisten = "{host}:9095"\n')
@@ -326,7 +326,7 @@ def test_it_refuses_to_listen_beyond_this_machine_without_a_token(
     ]
 
 
-def test_it_listens_beyond_this_machine_with_a_token(workspace: Workspace) -> None:
+def test_run_listens_beyond_loopback_with_a_token(workspace: Workspace) -> None:
     workspace.configure_http(http='token = "env:ALERTHOST_TOKEN"')
     file = workspace.folder / "alerthost.toml"
     file.write_text(file.read_text().replace("127.0.0.1:0", "0.0.0.0:0"))
@@ -339,7 +339,7 @@ def test_it_listens_beyond_this_machine_with_a_token(workspace: Workspace) -> No
     assert TOKEN not in process.log
 
 
-def test_it_refuses_a_taken_address_and_a_store_that_cannot_be(workspace: Workspace) -> None:
+def test_a_taken_address_and_an_impossible_store_are_errors(workspace: Workspace) -> None:
     workspace.configure_http()
     file = workspace.folder / "alerthost.toml"
     text = file.read_text()
@@ -356,7 +356,7 @@ def test_it_refuses_a_taken_address_and_a_store_that_cannot_be(workspace: Worksp
     assert line.endswith("cannot be created: its folder does not exist; create it first")
 
 
-def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:
+def test_a_closed_log_does_not_end_the_process(workspace: Workspace) -> None:
     workspace.configure_http()
     port = free_port()
     file = workspace.folder / "alerthost.toml"
@@ -384,7 +384,7 @@ def test_a_log_that_nobody_reads_ends_nothing(workspace: Workspace) -> None:
         assert process.wait(60) == 0
 
 
-def test_on_windows_run_names_what_works_instead(
+def test_on_windows_run_is_an_error_with_the_remedy(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("signal.SIGHUP")

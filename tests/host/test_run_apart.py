@@ -1,4 +1,4 @@
-"""``alerthost run`` in parts: processes that take alerts, and others that deliver them."""
+"""``alerthost run`` with separate processes for receiving and delivering."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alerthost.store.errors import StoreError
 ALERT = {"key": "db-1/disk", "severity": "critical", "labels": {"team": "data"}}
 
 
-def test_what_a_front_takes_a_worker_delivers(workspace: Workspace) -> None:
+def test_alerts_accepted_by_one_process_are_delivered_by_another(workspace: Workspace) -> None:
     workspace.configure_http()
     with run(workspace, "--no-workers", PD_CHECKOUT=None) as (front, url):
         front.wait_for("not delivering: other processes on this store deliver")
@@ -37,7 +37,7 @@ def test_what_a_front_takes_a_worker_delivers(workspace: Workspace) -> None:
     assert len(workspace.fake.incidents) == 2
 
 
-def test_a_worker_alone_needs_no_token_and_reads_its_file_anew(workspace: Workspace) -> None:
+def test_a_worker_needs_no_token_and_reloads(workspace: Workspace) -> None:
     workspace.configure_http(http='token = "env:NO_TOKEN"')
     with Process(workspace, "--no-http") as worker:
         worker.wait_for("delivering alerts that other processes on this store accept")
@@ -53,7 +53,7 @@ def test_a_worker_alone_needs_no_token_and_reads_its_file_anew(workspace: Worksp
         assert worker.end() == 0
 
 
-def test_a_process_that_does_neither_is_refused(workspace: Workspace) -> None:
+def test_no_http_and_no_workers_together_are_an_error(workspace: Workspace) -> None:
     workspace.configure_http()
 
     run = workspace.alerthost("run", "--no-http", "--no-workers")
@@ -64,7 +64,7 @@ def test_a_process_that_does_neither_is_refused(workspace: Workspace) -> None:
     )
 
 
-def test_a_front_whose_store_fails_is_let_go(
+def test_a_receiving_process_with_a_failing_store_releases_its_address(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.configure_http()
@@ -82,7 +82,7 @@ def test_a_front_whose_store_fails_is_let_go(
     assert running.stop()
 
 
-def test_a_worker_in_this_process_has_no_address(
+def test_a_worker_has_no_address(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "hostspec")
@@ -95,7 +95,7 @@ def test_a_worker_in_this_process_has_no_address(
     assert "delivering alerts that other processes on this store accept" in caplog.messages
 
 
-def test_what_a_person_should_know_is_logged(
+def test_notes_are_logged_at_the_start(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "hostspec")
@@ -107,7 +107,7 @@ def test_what_a_person_should_know_is_logged(
     assert "the same" in note
 
 
-def test_a_worker_whose_store_fails_does_not_start(
+def test_a_worker_with_a_failing_store_does_not_start(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PD_CHECKOUT", CHECKOUT)

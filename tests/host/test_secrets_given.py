@@ -1,4 +1,4 @@
-"""Secrets as operators give them: in quotes, in clear, mistaken, and in files beside the TOML."""
+"""Secrets of the configuration: references, plain keys, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hostspec.secret import reference_fault
 KEY = "env:PD_CHECKOUT"
 
 
-def test_quotes_around_a_key_are_left_out_and_noted(workspace: Workspace) -> None:
+def test_quotes_around_a_key_are_removed_and_noted(workspace: Workspace) -> None:
     quoted = {"PD_CHECKOUT": f'"{CHECKOUT}"'}
 
     run = workspace.alerthost("check", env=quoted)
@@ -25,7 +25,7 @@ def test_quotes_around_a_key_are_left_out_and_noted(workspace: Workspace) -> Non
     assert {body["routing_key"] for body in workspace.bodies()} == {CHECKOUT, PLATFORM}
 
 
-def test_a_key_in_clear_works_and_is_noted(workspace: Workspace) -> None:
+def test_a_plain_key_works_and_is_noted(workspace: Workspace) -> None:
     workspace.configure((KEY, CHECKOUT))
 
     run = workspace.alerthost("check")
@@ -55,7 +55,7 @@ def test_a_key_in_clear_works_and_is_noted(workspace: Workspace) -> None:
         ("'env:PD_CHECKOUT'", "env:PD_CHECKOUT"),
     ],
 )
-def test_a_mistaken_reference_is_refused_with_the_right_one(
+def test_a_wrong_reference_is_an_error_with_the_right_one(
     workspace: Workspace, given: str, meant: str
 ) -> None:
     workspace.configure((KEY, given))
@@ -75,7 +75,7 @@ def test_a_mistaken_reference_is_refused_with_the_right_one(
         ("PD_CHECKOUT\u2019", "\u2019 (U+2019)"),
     ],
 )
-def test_a_stray_quote_around_a_reference_is_named(
+def test_a_stray_quote_around_a_reference_is_an_error(
     workspace: Workspace, given: str, quote: str
 ) -> None:
     workspace.configure((KEY, given))
@@ -88,7 +88,7 @@ def test_a_stray_quote_around_a_reference_is_named(
 
 
 @pytest.mark.parametrize("quoted", ['"{}', "{}'", "\u201c{}\u201d", "{}\u2019"])
-def test_a_stray_quote_around_a_key_is_named(workspace: Workspace, quoted: str) -> None:
+def test_a_stray_quote_around_a_key_is_an_error(workspace: Workspace, quoted: str) -> None:
     run = workspace.alerthost("check", env={"PD_CHECKOUT": quoted.format(CHECKOUT)})
 
     assert run.returncode == 2
@@ -102,7 +102,7 @@ def test_other_texts_are_secrets(given: str) -> None:
     assert reference_fault(given) is None
 
 
-def test_an_invisible_character_in_a_key_is_named(workspace: Workspace) -> None:
+def test_an_invisible_character_in_a_key_is_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("check", env={"PD_CHECKOUT": f"\u200b{CHECKOUT}"})
 
     assert run.returncode == 2
@@ -127,7 +127,7 @@ def test_files_of_keys_are_relative_to_the_configuration(
     assert f"the file {workspace.folder}/pd_platform cannot be read" in missing.stderr
 
 
-def test_a_tilde_in_a_path_is_the_home_of_the_user(
+def test_a_tilde_in_a_path_is_the_home_directory(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
@@ -143,7 +143,7 @@ def test_a_tilde_in_a_path_is_the_home_of_the_user(
     assert (home / "alerts.db").exists()
 
 
-def test_a_file_stays_as_it_is_where_there_is_no_home(workspace: Workspace) -> None:
+def test_a_tilde_is_kept_without_a_home_directory(workspace: Workspace) -> None:
     workspace.configure((f"file:{workspace.folder}/pd_platform", "file:~no-such-user/key"))
 
     run = workspace.alerthost("check")
@@ -151,7 +151,7 @@ def test_a_file_stays_as_it_is_where_there_is_no_home(workspace: Workspace) -> N
     assert f"the file {workspace.folder}/~no-such-user/key cannot be read" in run.stderr
 
 
-def test_a_slash_in_the_name_of_an_account_is_refused(workspace: Workspace) -> None:
+def test_a_slash_in_the_name_of_an_account_is_an_error(workspace: Workspace) -> None:
     workspace.configure(('name = "acme"', 'name = "ac/me"'))
 
     run = workspace.alerthost("check")
@@ -160,7 +160,7 @@ def test_a_slash_in_the_name_of_an_account_is_refused(workspace: Workspace) -> N
     assert "has a /, which separates an account from its service" in run.stderr
 
 
-def test_one_mistake_in_the_name_of_a_table_is_one_fault(workspace: Workspace) -> None:
+def test_a_misspelt_table_is_one_error(workspace: Workspace) -> None:
     workspace.configure(
         ("[[installations]]", "[[instalations]]"),
         ("[installations.settings]", "[instalations.settings]"),
@@ -172,7 +172,7 @@ def test_one_mistake_in_the_name_of_a_table_is_one_fault(workspace: Workspace) -
     assert "'instalations' is unknown; did you mean 'installations'?" in run.stderr
 
 
-def test_a_fault_in_an_installation_hides_no_unknown_service(workspace: Workspace) -> None:
+def test_an_error_in_an_installation_hides_no_unknown_service(workspace: Workspace) -> None:
     workspace.configure(
         ('base_url = "', 'regoin = "eu"\nbase_url = "'),
         ('services = ["checkout", "platform"]', 'services = ["chekout"]'),
@@ -185,14 +185,14 @@ def test_a_fault_in_an_installation_hides_no_unknown_service(workspace: Workspac
     assert "chekout" in run.stderr
 
 
-def test_both_names_of_the_scheme_of_postgresql_are_read(tmp_path: Path) -> None:
+def test_both_url_schemes_of_postgresql_are_accepted(tmp_path: Path) -> None:
     with Database("postgres://me:secret@db.example/alerts", tmp_path) as database:
         assert database.name == "postgresql://db.example/alerts"
 
 
-def test_a_secret_in_clear_that_is_no_key_has_no_notes() -> None:
+def test_a_plain_secret_that_is_not_a_key_has_no_notes() -> None:
     assert list(Secret("correct horse").notes()) == []
 
 
-def test_a_secret_that_cannot_be_read_has_no_notes() -> None:
+def test_an_unreadable_secret_has_no_notes() -> None:
     assert list(Secret("env:NOT_SET_ANYWHERE").notes()) == []

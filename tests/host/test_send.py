@@ -1,4 +1,4 @@
-"""``alerthost send``: what goes over the wire, what a person reads, and the exit code."""
+"""``alerthost send``: requests, output and exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workspace import CHECKOUT, PLATFORM, Workspace, line
 from pagerduty_plugin.testing import captive_portal, failing, refusing, reset, throttling
 
 
-def test_a_problem_opens_is_acknowledged_and_resolves_in_both_services(
+def test_an_incident_opens_and_is_resolved_in_both_services(
     workspace: Workspace,
 ) -> None:
     lines = line() + line(status="acknowledged") + line(status="resolved")
@@ -36,7 +36,7 @@ def test_a_problem_opens_is_acknowledged_and_resolves_in_both_services(
     }
 
 
-def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) -> None:
+def test_follow_ups_have_key_action_and_dedup_key_only(workspace: Workspace) -> None:
     workspace.alerthost(
         "send", given=line() + line(status="acknowledged") + line(status="resolved")
     )
@@ -49,7 +49,7 @@ def test_follow_ups_carry_key_action_and_dedup_key_only(workspace: Workspace) ->
         ]
 
 
-def test_a_resolve_that_no_rule_matches_follows_what_this_run_opened(workspace: Workspace) -> None:
+def test_a_resolve_without_a_rule_closes_an_incident_of_this_run(workspace: Workspace) -> None:
     run = workspace.alerthost(
         "send", given=line() + '{"key": "db-1/disk", "status": "resolved", "summary": "x"}\n'
     )
@@ -58,7 +58,7 @@ def test_a_resolve_that_no_rule_matches_follows_what_this_run_opened(workspace: 
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
 
 
-def test_a_resolve_that_no_rule_matches_follows_what_an_earlier_run_opened(
+def test_a_resolve_without_a_rule_closes_an_incident_of_an_earlier_run(
     workspace: Workspace,
 ) -> None:
     workspace.alerthost("send", given=line())
@@ -75,7 +75,7 @@ def test_a_resolve_that_no_rule_matches_follows_what_an_earlier_run_opened(
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
 
 
-def test_a_resolve_of_what_nobody_opened_is_told_and_no_failure(workspace: Workspace) -> None:
+def test_a_resolve_without_an_incident_is_not_a_failure(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=line(status="resolved"))
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -86,7 +86,7 @@ def test_a_resolve_of_what_nobody_opened_is_told_and_no_failure(workspace: Works
     assert workspace.fake.requests == ()
 
 
-def test_files_are_sent_in_their_order(workspace: Workspace) -> None:
+def test_files_are_sent_in_order(workspace: Workspace) -> None:
     (workspace.folder / "one.jsonl").write_text(line("first"), encoding="utf-8")
     (workspace.folder / "two.jsonl").write_text("\n" + line("second") + "{}\n", encoding="utf-8")
 
@@ -106,7 +106,7 @@ def test_a_dash_is_standard_input(workspace: Workspace) -> None:
     assert len(workspace.fake.incidents) == 2
 
 
-def test_faulty_lines_are_told_and_the_others_go_out(workspace: Workspace) -> None:
+def test_invalid_lines_are_shown_and_the_others_are_sent(workspace: Workspace) -> None:
     lines = line("a") + "nonsense\n[1]\n" + '{"key": " "}\n' + line("b", status="gone") + line("c")
 
     run = workspace.alerthost("send", given=lines)
@@ -123,7 +123,7 @@ def test_faulty_lines_are_told_and_the_others_go_out(workspace: Workspace) -> No
     assert run.stdout.splitlines()[-1] == "6 alerts, 4 deliveries (4 delivered), 4 faulty lines"
 
 
-def test_what_was_repaired_is_told_and_goes_out(workspace: Workspace) -> None:
+def test_a_repaired_alert_is_sent_and_the_repair_shown(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=line(severity="BOGUS", owner="me"))
 
     assert run.returncode == 0
@@ -136,7 +136,7 @@ def test_what_was_repaired_is_told_and_goes_out(workspace: Workspace) -> None:
     assert payload["custom_details"] == {"owner": "me", "labels": {"team": "data"}}
 
 
-def test_an_alert_that_no_rule_matches_is_told_and_no_failure(workspace: Workspace) -> None:
+def test_an_unmatched_alert_is_shown_and_not_a_failure(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=line(labels={"team": "web"}))
 
     assert (run.returncode, run.stderr) == (0, "")
@@ -147,7 +147,7 @@ def test_an_alert_that_no_rule_matches_is_told_and_no_failure(workspace: Workspa
     assert workspace.fake.requests == ()
 
 
-def test_a_rule_without_match_takes_every_alert(workspace: Workspace) -> None:
+def test_a_rule_without_match_matches_every_alert(workspace: Workspace) -> None:
     workspace.configure(("""match = ['severity=~"error|critical"', 'team="data"']\n""", ""))
 
     run = workspace.alerthost("send", given='{"key": "x", "summary": "y", "severity": "debug"}\n')
@@ -164,7 +164,7 @@ def test_the_rule_may_set_the_severity(workspace: Workspace) -> None:
     assert {body["payload"]["severity"] for body in workspace.bodies()} == {"warning"}
 
 
-def test_two_rules_on_one_service_tell_it_once_with_the_worst_severity(
+def test_two_rules_for_one_service_send_once_with_the_worst_severity(
     workspace: Workspace,
 ) -> None:
     second = """
@@ -200,7 +200,7 @@ severity = "critical"
     ],
     ids=["429", "503", "reset", "portal"],
 )
-def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
+def test_an_undelivered_alert_is_shown_and_the_exit_code_is_1(
     workspace: Workspace, how: object, reported: str
 ) -> None:
     workspace.fake.misbehave(how, key=CHECKOUT)
@@ -219,7 +219,7 @@ def test_what_is_not_delivered_is_told_and_the_exit_code_says_so(
     ]
 
 
-def test_the_next_run_sends_what_waits(workspace: Workspace) -> None:
+def test_the_next_run_sends_queued_deliveries(workspace: Workspace) -> None:
     workspace.fake.misbehave(reset(), key=CHECKOUT)
     workspace.alerthost("send", "--timeout", "0", given=line())
     workspace.fake.behave()
@@ -230,7 +230,7 @@ def test_the_next_run_sends_what_waits(workspace: Workspace) -> None:
     assert {incident.service for incident in workspace.fake.incidents} == {"checkout", "platform"}
 
 
-def test_a_refusal_shows_the_providers_text_verbatim(workspace: Workspace) -> None:
+def test_a_rejection_shows_the_text_of_the_provider(workspace: Workspace) -> None:
     text = "Event object is invalid: no luck tonight"
     workspace.fake.misbehave(refusing(text), key=CHECKOUT)
 
@@ -240,7 +240,7 @@ def test_a_refusal_shows_the_providers_text_verbatim(workspace: Workspace) -> No
     assert f"rejected       trigger      acme/checkout     db-1/disk  400: {text}\n" in run.stdout
 
 
-def test_an_unknown_key_is_misconfigured_in_pagerdutys_words(workspace: Workspace) -> None:
+def test_an_unknown_key_is_misconfigured_with_the_text_of_pagerduty(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": "x" * 32})
 
     assert run.returncode == 1
@@ -249,7 +249,7 @@ def test_an_unknown_key_is_misconfigured_in_pagerdutys_words(workspace: Workspac
     assert first.endswith("Invalid routing key")
 
 
-def test_a_secret_that_cannot_be_resolved_stops_everything(workspace: Workspace) -> None:
+def test_an_unreadable_secret_sends_nothing(workspace: Workspace) -> None:
     (workspace.folder / "pd_platform").unlink()
 
     run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": None})
@@ -273,7 +273,7 @@ def test_no_key_is_ever_shown(workspace: Workspace) -> None:
         assert not any(key in shown for key in (CHECKOUT, PLATFORM, short, "z" * 32))
 
 
-def test_a_rest_key_is_named_as_such_before_anything_is_sent(workspace: Workspace) -> None:
+def test_a_rest_api_key_is_an_error_before_anything_is_sent(workspace: Workspace) -> None:
     run = workspace.alerthost("send", given=line(), env={"PD_CHECKOUT": "u+abcdefghijklmnop_q"})
 
     assert run.returncode == 2
@@ -282,7 +282,7 @@ def test_a_rest_key_is_named_as_such_before_anything_is_sent(workspace: Workspac
     assert workspace.fake.requests == ()
 
 
-def test_a_file_that_is_not_there_is_a_mistake_and_nothing_is_sent(workspace: Workspace) -> None:
+def test_a_missing_file_is_an_error_and_nothing_is_sent(workspace: Workspace) -> None:
     (workspace.folder / "one.jsonl").write_text(line(), encoding="utf-8")
 
     run = workspace.process("send", "one.jsonl", "none.jsonl")
@@ -292,7 +292,7 @@ def test_a_file_that_is_not_there_is_a_mistake_and_nothing_is_sent(workspace: Wo
     assert workspace.fake.requests == ()
 
 
-def test_control_characters_cannot_write_on_the_terminal(workspace: Workspace) -> None:
+def test_control_characters_are_escaped(workspace: Workspace) -> None:
     workspace.alerthost("send", given=line("a\u001b[31m\nb"))
     run = workspace.alerthost("send", given=line("a\u001b[31m\nb"))
 
@@ -300,7 +300,7 @@ def test_control_characters_cannot_write_on_the_terminal(workspace: Workspace) -
     assert workspace.bodies()[0]["dedup_key"] == "a\u001b[31m\nb"
 
 
-def test_bytes_that_are_no_utf_8_and_a_byte_order_mark_are_repaired(workspace: Workspace) -> None:
+def test_bytes_that_are_not_utf_8_and_a_byte_order_mark_are_repaired(workspace: Workspace) -> None:
     statement = line(summary="caf\u00e9").encode().replace(rb"caf\u00e9", b"caf\xe9")
 
     run = workspace.alerthost("send", given=b"\xef\xbb\xbf" + statement)
@@ -310,8 +310,8 @@ def test_bytes_that_are_no_utf_8_and_a_byte_order_mark_are_repaired(workspace: W
     assert "repaired summary" in run.stderr
 
 
-def test_alerts_are_sent_as_they_come(workspace: Workspace) -> None:
-    """A pipe that stays open must not hold back what was written to it."""
+def test_alerts_are_sent_as_they_arrive(workspace: Workspace) -> None:
+    """Alerts are sent while their pipe stays open."""
     with subprocess.Popen(
         [sys.executable, "-m", "alerthost", "send"],
         cwd=workspace.folder,
@@ -327,7 +327,7 @@ def test_alerts_are_sent_as_they_come(workspace: Workspace) -> None:
         assert process.wait() == 0
 
 
-def test_what_the_issue_shows_reaches_the_wire(workspace: Workspace) -> None:
+def test_an_alert_with_all_fields_is_sent_completely(workspace: Workspace) -> None:
     statement = {
         "key": "db-1/disk",
         "status": "firing",
@@ -374,7 +374,7 @@ def test_what_the_issue_shows_reaches_the_wire(workspace: Workspace) -> None:
     }
 
 
-def test_a_sender_s_clock_that_was_ahead_keeps_no_incident_open(workspace: Workspace) -> None:
+def test_a_clock_that_was_ahead_keeps_no_incident_open(workspace: Workspace) -> None:
     now = dt.datetime.now(dt.UTC)
     ahead = (now + dt.timedelta(hours=26, minutes=1)).isoformat()
     lines = line(updated_at=ahead) + line(status="resolved", updated_at=now.isoformat())
@@ -387,7 +387,7 @@ def test_a_sender_s_clock_that_was_ahead_keeps_no_incident_open(workspace: Works
     assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}
 
 
-def test_the_next_send_finishes_what_an_earlier_one_left(workspace: Workspace) -> None:
+def test_the_next_send_finishes_deliveries_of_an_earlier_one(workspace: Workspace) -> None:
     script = workspace.fake.misbehave(failing())
     first = workspace.alerthost("send", "--timeout", "0.5", given=line() + line("db-2/disk"))
     still_down = workspace.alerthost("send", "--timeout", "0.5")
@@ -412,10 +412,10 @@ def test_the_next_send_finishes_what_an_earlier_one_left(workspace: Workspace) -
     assert workspace.alerthost("send").stdout == "0 alerts, 0 deliveries\n"
 
 
-def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
+def test_send_resolves_an_orphaned_incident_when_its_key_is_back(
     workspace: Workspace,
 ) -> None:
-    """Also where the resolve still waits at the end, which is no success."""
+    """Also if the resolve is still queued at the end, which is no success."""
     workspace.configure(('services = ["checkout", "platform"]', 'services = ["checkout"]'))
     workspace.alerthost("send", given=line())
     other = {"PD_CHECKOUT": "f" * 32}
@@ -439,8 +439,8 @@ def test_send_resolves_an_orphaned_incident_at_once_when_its_key_is_back(
     assert workspace.alerthost("incidents").stdout == "No incident is open.\n"
 
 
-def test_send_resolves_an_orphaned_incident_whose_place_it_frees(workspace: Workspace) -> None:
-    """Of two incidents about one alert, under two keys, the older waits for the newer to end."""
+def test_send_resolves_an_orphaned_incident_after_the_newer_one(workspace: Workspace) -> None:
+    """Of two incidents of one alert, under two keys, the older is resolved after the newer."""
     new = "f" * 32
     workspace.fake.add_service("moved", new)
     workspace.configure(

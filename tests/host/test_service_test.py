@@ -1,4 +1,4 @@
-"""``alerthost test``: an incident is opened, acknowledged and closed, whatever happens."""
+"""``alerthost test`` opens an incident, acknowledges it and closes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEP = re.compile(r"(\w+) +(\w+) +(\S+) +\d+\.\d\d s(?:  (.*))?")
 
 
 def steps(text: str) -> list[tuple[str, ...]]:
-    """Return the steps that were shown: outcome, operation, where, reason."""
+    """Return the printed steps: outcome, operation, service, reason."""
     return [found.groups(default="") for found in map(STEP.fullmatch, text.splitlines()) if found]
 
 
@@ -64,14 +64,14 @@ def test_an_incident_is_opened_acknowledged_and_closed(workspace: Workspace) -> 
     assert note == "The service's settings decide whether this notified anyone."
 
 
-def test_each_test_has_a_key_of_its_own(workspace: Workspace) -> None:
+def test_each_test_has_its_own_key(workspace: Workspace) -> None:
     workspace.alerthost("test", "acme/checkout")
     workspace.alerthost("test", "acme/checkout")
 
     assert len({incident.dedup_key for incident in workspace.fake.incidents}) == 2
 
 
-def test_no_rule_and_no_other_secret_is_needed(workspace: Workspace) -> None:
+def test_no_rule_and_no_secret_of_another_service_is_needed(workspace: Workspace) -> None:
     path = workspace.folder / "alerthost.toml"
     path.write_text(path.read_text("utf-8").partition("[[rules]]")[0], encoding="utf-8")
     (workspace.folder / "pd_platform").unlink()
@@ -87,7 +87,7 @@ def test_no_rule_and_no_other_secret_is_needed(workspace: Workspace) -> None:
         ("x", "'x' is unknown; known are acme/checkout, acme/platform"),
     ],
 )
-def test_an_unknown_service_is_a_mistake(workspace: Workspace, named: str, reported: str) -> None:
+def test_an_unknown_service_is_an_error(workspace: Workspace, named: str, reported: str) -> None:
     run = workspace.alerthost("test", named)
 
     assert run.returncode == 2
@@ -95,7 +95,7 @@ def test_an_unknown_service_is_a_mistake(workspace: Workspace, named: str, repor
     assert workspace.fake.requests == ()
 
 
-def test_an_account_with_one_service_needs_no_more(workspace: Workspace) -> None:
+def test_an_account_with_one_service_is_enough(workspace: Workspace) -> None:
     entry = f'  {{ name = "platform", integration_key = "file:{workspace.folder}/pd_platform" }},\n'
     workspace.configure((entry, ""), ('["checkout", "platform"]', '["checkout"]'))
 
@@ -103,7 +103,7 @@ def test_an_account_with_one_service_needs_no_more(workspace: Workspace) -> None
     assert [incident.service for incident in workspace.fake.incidents] == ["checkout"]
 
 
-def test_a_mistake_in_the_configuration_is_told(workspace: Workspace) -> None:
+def test_a_configuration_error_is_shown(workspace: Workspace) -> None:
     workspace.configure(('installation = "acme"', 'installation = "amce"'))
 
     run = workspace.alerthost("test", "acme/checkout")
@@ -113,7 +113,7 @@ def test_a_mistake_in_the_configuration_is_told(workspace: Workspace) -> None:
     assert workspace.fake.requests == ()
 
 
-def test_a_wrong_key_opens_nothing_and_is_told(workspace: Workspace) -> None:
+def test_a_wrong_key_opens_nothing_and_is_shown(workspace: Workspace) -> None:
     run = workspace.alerthost("test", "acme/checkout", env={"PD_CHECKOUT": "z" * 32})
 
     assert run.returncode == 1
@@ -135,7 +135,7 @@ def test_no_key_is_ever_shown(workspace: Workspace) -> None:
 
 @contextmanager
 def running(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    """Run a test beside this one."""
+    """Run ``alerthost test`` in a process."""
     with subprocess.Popen(
         [sys.executable, "-m", "alerthost", "test", "acme/checkout"],
         cwd=workspace.folder,
@@ -148,7 +148,7 @@ def running(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
 
 
 def hold(fake: FakePagerDuty, *, after: int = 0, taken: Any = "at once") -> Gate:
-    """Hold one request, after so many that pass, until the gate is open."""
+    """Hold one request until the gate is open, after some that pass."""
     gate, passing = Gate(), Gate()
     passing.open()
     if after:
@@ -158,12 +158,12 @@ def hold(fake: FakePagerDuty, *, after: int = 0, taken: Any = "at once") -> Gate
 
 
 def arrived(count: int) -> Callable[[FakePagerDuty], bool]:
-    """Check whether so many requests with bodies have arrived."""
+    """Check that a number of requests with bodies have arrived."""
     return lambda fake: len([each for each in fake.requests if each.body]) >= count
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
+def test_a_signal_during_the_acknowledge_closes_at_once(
     workspace: Workspace, which: signal.Signals
 ) -> None:
     gate = hold(workspace.fake, after=1)
@@ -184,7 +184,7 @@ def test_interrupted_while_the_acknowledge_hangs_it_closes_at_once(
     ]
 
 
-def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
+def test_a_signal_during_the_trigger_waits_for_it_and_closes(
     workspace: Workspace,
 ) -> None:
     gate = hold(workspace.fake, taken="late")
@@ -202,7 +202,7 @@ def test_interrupted_while_the_trigger_hangs_it_waits_for_the_answer_and_closes(
     assert [each[1] for each in steps(out)] == ["trigger", "resolve"]
 
 
-def test_interrupted_twice_while_the_trigger_hangs_it_resolves_what_may_have_arrived(
+def test_two_signals_during_the_trigger_resolve_the_incident(
     workspace: Workspace,
 ) -> None:
     gate = hold(workspace.fake)
@@ -223,7 +223,7 @@ def test_interrupted_twice_while_the_trigger_hangs_it_resolves_what_may_have_arr
     assert err == f"The trigger was not answered: {late_one}\nThe test was interrupted.\n"
 
 
-def test_interrupted_twice_while_it_closes_it_gives_up_and_says_what_is_open(
+def test_a_second_signal_while_closing_reports_the_open_incident(
     workspace: Workspace,
 ) -> None:
     gate = hold(workspace.fake, after=2, taken="late")
@@ -246,7 +246,7 @@ def test_interrupted_twice_while_it_closes_it_gives_up_and_says_what_is_open(
 
 
 class Aimed(Page):
-    """The recorder's action, aimed at whatever it is told."""
+    """The recorder's action, with settings for one service."""
 
     aimed: Any = PageSettings()
 
@@ -258,7 +258,7 @@ class Aimed(Page):
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Page], tuple[bool, str, str]]:
-    """Return a function that tests an action; no pause is made between tries."""
+    """Return a function that tests an action, without pauses between attempts."""
     monkeypatch.setattr(service_test, "PAUSES", (0.0, 0.0, 0.0))
 
     def test(action: Page) -> tuple[bool, str, str]:
@@ -275,7 +275,7 @@ def configuration_of(action: Page) -> Configuration:
     return Configuration(plugins, (rule_of(plugins).actions[0].installation,), ())
 
 
-def test_a_resolve_that_fails_is_tried_again(run: Any) -> None:
+def test_a_failed_resolve_is_retried(run: Any) -> None:
     action = Aimed()
     kinds = OutcomeKind
     action.outcomes.extend([kinds.DELIVERED] * 2 + [kinds.UNREACHABLE, kinds.THROTTLED])
@@ -287,7 +287,7 @@ def test_a_resolve_that_fails_is_tried_again(run: Any) -> None:
     assert [each[0] for each in steps(out)][2:] == ["unreachable", "throttled", "delivered"]
 
 
-def test_what_cannot_be_closed_is_named_with_its_place(run: Any) -> None:
+def test_an_incident_that_stays_open_is_shown_with_its_service(run: Any) -> None:
     action = Aimed()
     action.outcomes.extend([OutcomeKind.DELIVERED] * 2 + [OutcomeKind.UNREACHABLE] * 4)
 
@@ -298,7 +298,7 @@ def test_what_cannot_be_closed_is_named_with_its_place(run: Any) -> None:
     assert err == f"STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
 
-def test_what_may_never_have_been_opened_is_perhaps_still_open(run: Any) -> None:
+def test_an_uncertain_incident_is_possibly_still_open(run: Any) -> None:
     action = Aimed()
     action.outcomes.extend([OutcomeKind.UNREACHABLE] * 6)
 
@@ -308,7 +308,7 @@ def test_what_may_never_have_been_opened_is_perhaps_still_open(run: Any) -> None
     assert err == f"POSSIBLY STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
 
-def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: Any) -> None:
+def test_an_uncertain_trigger_is_resolved_but_not_acknowledged(run: Any) -> None:
     action = Aimed()
     action.outcomes.append(OutcomeKind.FAULTED)
 
@@ -319,7 +319,7 @@ def test_a_trigger_that_may_have_arrived_is_resolved_and_not_acknowledged(run: A
     assert f"if it arrives late, {action.sent[0].key} opens at acme/Everybody." in err
 
 
-def test_an_acknowledge_that_fails_does_not_keep_it_open(run: Any) -> None:
+def test_a_failed_acknowledge_does_not_keep_the_incident_open(run: Any) -> None:
     action = Aimed()
     action.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REJECTED])
 
@@ -329,7 +329,7 @@ def test_an_acknowledge_that_fails_does_not_keep_it_open(run: Any) -> None:
     assert action.operations == ["trigger", "acknowledge", "resolve"]
 
 
-def test_what_nothing_closes_is_told(run: Any) -> None:
+def test_an_action_without_resolve_is_shown(run: Any) -> None:
     action = Aimed(SILENT)
 
     well, out, err = run(action)
@@ -341,7 +341,7 @@ def test_what_nothing_closes_is_told(run: Any) -> None:
     assert "Test OK at acme/Everybody: opened." in out
 
 
-def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
+def test_an_action_without_acknowledge_is_closed(run: Any) -> None:
     action = Aimed(Capabilities(resolve=True))
 
     well, out, _ = run(action)
@@ -351,7 +351,7 @@ def test_what_is_not_acknowledged_is_closed(run: Any) -> None:
     assert "Test OK at acme/Everybody: opened and closed." in out
 
 
-def test_what_is_suppressed_opens_nothing(run: Any) -> None:
+def test_a_suppressed_trigger_opens_nothing(run: Any) -> None:
     action = Aimed()
     action.behaviour["plan"] = lambda alert: [
         Suppression("pager.page", "acme", "nobody is awake", "night-watch", notes=("it sulked",))
@@ -367,7 +367,7 @@ def test_what_is_suppressed_opens_nothing(run: Any) -> None:
     ]
 
 
-def test_what_cannot_be_planned_or_followed_up_is_told(run: Any) -> None:
+def test_planning_failures_are_shown(run: Any) -> None:
     action = Aimed()
     action.behaviour["follow_up"] = lambda incident, alert: 1 / 0
 
@@ -380,7 +380,7 @@ def test_what_cannot_be_planned_or_followed_up_is_told(run: Any) -> None:
     assert still.startswith("STILL OPEN at acme/Everybody: alerthost-test/")
 
 
-def test_notes_are_told(run: Any) -> None:
+def test_notes_are_shown(run: Any) -> None:
     class Noting(Aimed):
         def plan(self, *arguments: Any, **named: Any) -> Any:
             planned = super().plan(*arguments, **named)
@@ -391,21 +391,21 @@ def test_notes_are_told(run: Any) -> None:
     assert err == "note: an enricher sulked\n"
 
 
-def test_a_provider_that_cannot_be_aimed_is_told() -> None:
+def test_a_provider_without_settings_for_one_service_is_an_error() -> None:
     loaded = configuration_of(Page())
 
     with pytest.raises(click.UsageError, match="pager cannot be tested: no action can be"):
         service_test.find_target(loaded, "acme/Everybody")
 
 
-def test_an_account_without_services_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_without_services_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pager, "destinations", lambda *_: [])
 
     with pytest.raises(click.UsageError, match="'acme' has no service"):
         service_test.find_target(configuration_of(Page()), "acme")
 
 
-def test_of_several_actions_the_one_that_closes_is_tested() -> None:
+def test_an_action_that_can_resolve_is_preferred() -> None:
     class Announcing(Aimed):
         name = "pager.announce"
 
@@ -422,7 +422,7 @@ def _raise_secret(*_: object) -> None:
 
 
 @pytest.mark.parametrize("named", ["acme", "acme/Everybody"])
-def test_a_provider_that_cannot_name_its_services_is_told(
+def test_a_provider_that_cannot_list_its_services_is_an_error(
     named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = configuration_of(Aimed())
@@ -435,7 +435,7 @@ def test_a_provider_that_cannot_name_its_services_is_told(
     assert str(caught.value).startswith(reported)
 
 
-def test_a_provider_that_cannot_name_its_services_stops_no_test_of_another_account(
+def test_a_broken_account_does_not_prevent_the_test_of_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plugins = plugins_of(Aimed())

@@ -1,4 +1,4 @@
-"""The first signal lets a command finish; the second one ends it; what is ignored stays so."""
+"""The first signal lets a command finish; the second one ends it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pagerduty_plugin.testing import Gate, late
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Start from the handlers of a shell's foreground, and put back what was there."""
+    """Set the signal handlers of a foreground process, and restore the previous ones."""
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -35,7 +35,7 @@ def test_signals_are_counted_and_the_second_one_interrupts() -> None:
 
 
 def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
-    """Start a command that reads its input, as a shell in the foreground does."""
+    """Start ``alerthost send`` on a pipe, as a foreground process."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from alerthost.__main__ import main; main()"
@@ -51,7 +51,7 @@ def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_what_waits_for_input(workspace: Workspace, number: int) -> None:
+def test_a_signal_ends_the_wait_for_input(workspace: Workspace, number: int) -> None:
     with begin(workspace) as process:
         assert process.stdin
         process.stdin.write(line().encode())
@@ -66,7 +66,7 @@ def test_a_signal_ends_what_waits_for_input(workspace: Workspace, number: int) -
     assert b"Traceback" not in errors
 
 
-def test_a_second_signal_does_not_wait_for_what_is_being_sent(workspace: Workspace) -> None:
+def test_a_second_signal_does_not_wait_for_deliveries_in_flight(workspace: Workspace) -> None:
     gate = Gate()
     workspace.fake.misbehave(late(gate))
     with begin(workspace) as process:
@@ -85,7 +85,7 @@ def test_a_second_signal_does_not_wait_for_what_is_being_sent(workspace: Workspa
     assert errors.split() == [b"Aborted!"]
 
 
-def test_what_was_ignored_is_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     with Interrupts() as interrupts:
         signal.raise_signal(signal.SIGHUP)
     assert interrupts.count == 0

@@ -1,4 +1,4 @@
-"""``alerthost init`` writes a file that works once the key is there."""
+"""``alerthost init`` writes a file that works once its key is set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from workspace import CHECKOUT, Workspace
 
 
-def test_the_file_is_ready_but_for_the_key(workspace: Workspace) -> None:
+def test_the_file_works_once_its_key_is_set(workspace: Workspace) -> None:
     file = workspace.folder / "alerthost.toml"
     file.unlink()
     missing = workspace.alerthost("check")
@@ -28,14 +28,14 @@ def test_a_file_is_not_overwritten(workspace: Workspace) -> None:
     assert run.stderr == "alerthost.toml: already exists; name another file with --config\n"
 
 
-def test_a_file_that_cannot_be_written_is_named(workspace: Workspace, tmp_path: Path) -> None:
+def test_an_unwritable_file_is_an_error(workspace: Workspace, tmp_path: Path) -> None:
     run = workspace.alerthost("init", "--config", str(tmp_path / "none" / "a.toml"))
 
     assert run.returncode == 2
     assert run.stderr.endswith("a.toml: cannot be written: No such file or directory\n")
 
 
-def test_an_unknown_provider_is_refused(workspace: Workspace) -> None:
+def test_an_unknown_provider_is_an_error(workspace: Workspace) -> None:
     run = workspace.alerthost("init", "pagerdooty")
 
     assert run.returncode == 2

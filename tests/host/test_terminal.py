@@ -1,4 +1,4 @@
-"""What a person sees: colours and boxes on a terminal, nothing of the kind anywhere else."""
+"""Output on a terminal is coloured and wrapped; elsewhere it is plain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def on_terminal(
     workspace: Workspace, *arguments: str, columns: int = 80, piped: bool = False, given: str = ""
 ) -> tuple[int, str]:
-    """Run a command on a terminal of its own; with `piped`, its standard output is a pipe."""
+    """Run a command on its own terminal; with `piped`, standard output is a pipe."""
     controller, terminal = pty.openpty()
     environment = workspace.environment(
         {"COLUMNS": str(columns), "TERM": "xterm-256color", "NO_COLOR": None}
@@ -63,7 +63,7 @@ def test_the_demo_is_coloured_and_fits_80_columns(workspace: Workspace) -> None:
     assert max(len(text.rpartition("\r")[2]) for text in shown.splitlines()) <= 80
 
 
-def test_sending_shows_progress_and_each_delivery_on_a_line_of_its_own(
+def test_send_shows_progress_and_one_line_per_delivery(
     workspace: Workspace,
 ) -> None:
     workspace.fake.misbehave(refusing("no"), key=CHECKOUT)
@@ -106,15 +106,14 @@ def test_progress_stays_on_the_terminal_when_the_output_is_piped(workspace: Work
     ]
 
 
-def test_a_key_is_shown_as_it_is(workspace: Workspace) -> None:
-    """Words between colons are no pictures here."""
+def test_words_between_colons_are_not_emoji(workspace: Workspace) -> None:
     _, seen = on_terminal(workspace, "explain", given=line("host:warning:cpu"))
 
     assert '"dedup_key": "host:warning:cpu"' in ESCAPE.sub("", seen)
 
 
 def test_long_json_is_not_broken_on_a_narrow_terminal(workspace: Workspace) -> None:
-    """The terminal folds it; what is copied from there is the JSON as it was."""
+    """The terminal folds the line, so that copied JSON is unchanged."""
     _, seen = on_terminal(workspace, "explain", columns=40, given=line(summary="x" * 200))
 
     assert f'"summary": "{"x" * 200}"' in ESCAPE.sub("", seen)
@@ -129,11 +128,11 @@ def test_long_json_is_not_broken_on_a_narrow_terminal(workspace: Workspace) -> N
         ("right\u202eleft", "right\\u202eleft"),
     ],
 )
-def test_only_what_could_write_on_the_terminal_is_spelled_out(text: str, shown: str) -> None:
+def test_only_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_what_is_explained_ends_its_lines_between_words_and_goes_on_below_itself(
+def test_explain_wraps_between_words_with_an_indent(
     workspace: Workspace,
 ) -> None:
     summary = "disk full " * 90
@@ -148,7 +147,7 @@ def test_what_is_explained_ends_its_lines_between_words_and_goes_on_below_itself
     assert f'"summary": "{summary}"' in shown  # to be copied
 
 
-def test_a_complaint_ends_its_lines_between_words(workspace: Workspace) -> None:
+def test_errors_wrap_between_words(workspace: Workspace) -> None:
     code, seen = on_terminal(workspace, "connect", "pagerduty", "acme", columns=40)
 
     assert code == 2
@@ -159,7 +158,7 @@ def test_a_complaint_ends_its_lines_between_words(workspace: Workspace) -> None:
     )
 
 
-def test_a_terminal_of_no_width_takes_no_harm(workspace: Workspace) -> None:
+def test_a_terminal_one_column_wide_works(workspace: Workspace) -> None:
     code, seen = on_terminal(workspace, "explain", columns=1, given=line())
 
     assert code == 0

@@ -55,7 +55,7 @@ _Destinations: TypeAlias = Mapping[str, Sequence[Destination]]
 
 _PROBE_LIMITS: Final = """\
 Reached: the provider accepted a message that changes nothing. A probe cannot
-tell which service a key belongs to, or whom it pages: `alerthost test` opens
+show which service a key belongs to, or whom it pages: `alerthost test` opens
 an incident there, and closes it."""
 
 

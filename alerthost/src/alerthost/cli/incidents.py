@@ -251,7 +251,7 @@ class OpenIncidents:
             choice: made on the command line; None to ask.
             timeout: seconds to wait for the provider.
             screen: lists the incidents, and shows the deliveries.
-            undone: what is not done if one stays open.
+            undone: the consequence if one stays open (``not removed``).
             confirm: called before any is closed.
 
         Returns:

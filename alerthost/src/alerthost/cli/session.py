@@ -80,7 +80,7 @@ def view_of(accounts: Accounts) -> Iterator[StoreView]:
 
 
 def change_each(items: Iterable[_T], change: Callable[[_T], str], screen: Screen) -> NoReturn:
-    """Change each item, print what was done or why not, and exit."""
+    """Change each item, print the result or the error, and exit."""
     from alerthost.outbox.admin_rows import AdminError  # noqa: PLC0415 -- slow to import
 
     success = True

@@ -28,7 +28,7 @@ GOOD: Final = (DeliveryState.DELIVERED, DeliveryState.COALESCED, DeliveryState.D
 
 
 class Count(enum.StrEnum):
-    """What is counted beside deliveries, in the words of the summary."""
+    """The counts of a tally beside deliveries, in the words of the summary."""
 
     EARLIER = "left by earlier runs"
     FAULTY = "faulty line"
