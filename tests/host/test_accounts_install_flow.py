@@ -16,18 +16,10 @@ import attrs
 import pytest
 import requests  # noqa: TID253 -- the browser of these tests
 from forms import Form
+from terminal import INTERRUPTIBLE
 from workspace import CHECKOUT, Workspace
 
 from pagerduty_plugin.testing import App
-
-# also where the tests run in the background, where Ctrl-C is ignored
-_INTERRUPTIBLE = """\
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from alerthost.__main__ import main
-sys.argv[0] = "alerthost"
-main()
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +78,7 @@ def flow(
     ports = () if "--port" in arguments else ("--port", "0")
     browser = () if env else ("--no-browser",)
     with subprocess.Popen(
-        [sys.executable, "-c", _INTERRUPTIBLE, *command, *ports, *browser],
+        [sys.executable, "-c", INTERRUPTIBLE, *command, *ports, *browser],
         cwd=workspace.folder,
         env=workspace.environment(env),
         stdin=subprocess.DEVNULL,

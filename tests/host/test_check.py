@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 import pytest
+from click.testing import CliRunner
 from recorder import Page, PagerPlugin, PageSettings, plugins_of, rule_of
 from workspace import CHECKOUT, PLATFORM, Workspace, line
 
-from alerthost.cli import check
-from alerthost.cli.output import Screen
+from alerthost.cli.main import main
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from hostspec import Outcome, OutcomeKind, Preview, Severity, Suppression
@@ -232,21 +232,21 @@ def _said(value: Any) -> Any:
 
 
 @pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Return a function that checks a configuration of one such action, and returns its output."""
+def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Return a function that runs ``alerthost check`` on actions; it returns code and lines."""
     file = tmp_path / "alerthost.toml"
     file.write_text("[[rules]]\n[[rules.actions]]\nuse = 'pager.page'\n", encoding="utf-8")
 
-    def run(action: Page) -> tuple[int, list[str], list[str]]:
-        plugins = plugins_of(action)
+    def run(*actions: Page) -> tuple[int, list[str], list[str]]:
+        plugins = load([], own={"pager": PagerPlugin(*actions)})
         rule = rule_of(plugins)
         loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
         monkeypatch.setattr(configuration, "load", lambda source, ready: loaded)
-        found = check.examine(file, online=True)
-        check.show(found, Screen(), verbose=True)
-        assert json.loads(json.dumps(found)) == found
-        reported = capsys.readouterr()
-        return check.exit_code(found), reported.out.splitlines(), reported.err.splitlines()
+        command = ["check", "--config", str(file), "--online"]
+        ran = CliRunner().invoke(main, [*command, "--verbose"])
+        if "Aborted!" not in ran.stderr:
+            json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+        return ran.exit_code, ran.stdout.splitlines(), ran.stderr.splitlines()
 
     return run
 
@@ -419,8 +419,9 @@ def test_a_keyboard_interrupt_ends_the_check(checked: Any, monkeypatch: pytest.M
     answer = KeyboardInterrupt()
     monkeypatch.setattr(sys.modules["recorder"].Pager, "destinations", lambda *_: _said(answer))
 
-    with pytest.raises(KeyboardInterrupt):
-        checked(Probing())
+    code, out, err = checked(Probing())
+
+    assert (code, out, err[-1]) == (1, [], "Aborted!")
 
 
 def test_the_first_action_that_can_probe_a_service_does(checked: Any) -> None:
@@ -428,9 +429,7 @@ def test_the_first_action_that_can_probe_a_service_does(checked: Any) -> None:
         name = "pager.announce"
         probed = None
 
-    plugins = load([], own={"pager": PagerPlugin(Silent(), Probing())})
-    rule = rule_of(plugins)
-    loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
-    everywhere = {"acme": loaded.plugins.providers["pager"].destinations(loaded.installations[0])}
-    [reached] = check._reach(loaded, everywhere)
-    assert (reached["outcome"], reached["target"]) == ("delivered", "the pager")
+    code, out, _ = checked(Silent(), Probing())
+
+    assert code == 0
+    assert "reached        acme/Everybody    the pager" in out

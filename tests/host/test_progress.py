@@ -41,7 +41,7 @@ def row(key: str = "disk", **changes: Any) -> DeliveryRow:
         submission_id="",
         delivery=delivery,
         state=DeliveryState.DELIVERED,
-        sender=False,
+        sending=False,
         attempts=1,
         coalesced=0,
         accepted_at=0.0,
@@ -205,7 +205,7 @@ def test_a_failure_is_shown_once_and_then_its_success(
     for again in (
         tried,
         attrs.evolve(tried, attempts=2),
-        attrs.evolve(tried, attempts=3, sender=True),
+        attrs.evolve(tried, attempts=3, sending=True),
         attrs.evolve(tried, attempts=3, outcome=OutcomeKind.FAULTED, reason="503"),
         attrs.evolve(row("one"), id=tried.id, attempts=4),
     ):
@@ -230,7 +230,7 @@ def test_a_blocked_delivery_is_tried_before_it_is_shown(
     store.plan("one", held)
 
     tracker.update(0)
-    store.plan("one", attrs.evolve(held, attempts=1, sender=True))
+    store.plan("one", attrs.evolve(held, attempts=1, sending=True))
     tracker.update(0)
     assert screen.shown == []
     store.plan("one", held)
@@ -589,4 +589,4 @@ def test_only_changed_deliveries_are_printed_again() -> None:
 
 
 def test_a_delivery_is_in_flight_while_it_is_sent() -> None:
-    assert state_of(queued_row(sender=True)) == "in flight"
+    assert state_of(queued_row(sending=True)) == "in flight"

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
-import click
 import pytest
+from click.testing import CliRunner
 from recorder import (
     IDEMPOTENT,
     SILENT,
@@ -20,13 +21,12 @@ from recorder import (
     Pager,
     PagerPlugin,
     PageSettings,
-    plugins_of,
-    rule_of,
 )
 from workspace import CHECKOUT, PLATFORM, Workspace
 
 from alerthost.cli import service_test
-from alerthost.cli.output import Screen
+from alerthost.cli.main import main
+from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from hostspec import Capabilities, Destination, OutcomeKind, Suppression
 from hostspec.plugins import load
@@ -255,24 +255,23 @@ class Aimed(Page):
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[Page], tuple[bool, str, str]]:
-    """Return a function that tests an action, without pauses between attempts."""
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs ``alerthost test`` with actions, without pauses."""
     monkeypatch.setattr(service_test, "PAUSES", (0.0, 0.0, 0.0))
+    file = tmp_path / "alerthost.toml"
+    file.touch()
 
-    def test(action: Page) -> tuple[bool, str, str]:
-        loaded = configuration_of(action)
-        well = service_test.Trial(loaded, service_test.find_target(loaded, "acme"), Screen()).run()
-        reported = capsys.readouterr()
-        return well, reported.out, reported.err
+    def test(
+        *actions: Page, service: str = "acme", accounts: tuple[str, ...] = ("acme",)
+    ) -> tuple[int, str, str]:
+        plugins = load([], own={"pager": PagerPlugin(*actions)})
+        installations = tuple(plugins.installation("pager", name, {}) for name in accounts)
+        loaded = Configuration(plugins, installations, ())
+        monkeypatch.setattr(configuration, "load", lambda _: loaded)
+        ran = CliRunner().invoke(main, ["test", service, "--config", str(file)])
+        return ran.exit_code, ran.stdout, ran.stderr
 
     return test
-
-
-def configuration_of(action: Page) -> Configuration:
-    plugins = plugins_of(action)
-    return Configuration(plugins, (rule_of(plugins).actions[0].installation,), ())
 
 
 def test_a_failed_resolve_is_retried(run: Any) -> None:
@@ -280,9 +279,9 @@ def test_a_failed_resolve_is_retried(run: Any) -> None:
     kinds = OutcomeKind
     action.outcomes.extend([kinds.DELIVERED] * 2 + [kinds.UNREACHABLE, kinds.THROTTLED])
 
-    well, out, err = run(action)
+    code, out, err = run(action)
 
-    assert (well, err) == (True, "")
+    assert (code, err) == (0, "")
     assert action.operations == ["trigger", "acknowledge", "resolve", "resolve", "resolve"]
     assert [each[0] for each in steps(out)][2:] == ["unreachable", "throttled", "delivered"]
 
@@ -291,9 +290,9 @@ def test_an_incident_that_stays_open_is_shown_with_its_service(run: Any) -> None
     action = Aimed()
     action.outcomes.extend([OutcomeKind.DELIVERED] * 2 + [OutcomeKind.UNREACHABLE] * 4)
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert not well
+    assert code == 1
     assert action.operations[2:] == ["resolve"] * 4
     assert err == f"STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
@@ -302,9 +301,9 @@ def test_an_uncertain_incident_is_possibly_still_open(run: Any) -> None:
     action = Aimed()
     action.outcomes.extend([OutcomeKind.UNREACHABLE] * 6)
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert not well
+    assert code == 1
     assert err == f"POSSIBLY STILL OPEN at acme/Everybody: {action.sent[0].key}; close it there\n"
 
 
@@ -312,9 +311,9 @@ def test_an_uncertain_trigger_is_resolved_but_not_acknowledged(run: Any) -> None
     action = Aimed()
     action.outcomes.append(OutcomeKind.FAULTED)
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert not well
+    assert code == 1
     assert action.operations == ["trigger", "acknowledge", "resolve"]
     assert f"if it arrives late, {action.sent[0].key} opens at acme/Everybody." in err
 
@@ -323,18 +322,18 @@ def test_a_failed_acknowledge_does_not_keep_the_incident_open(run: Any) -> None:
     action = Aimed()
     action.outcomes.extend([OutcomeKind.DELIVERED, OutcomeKind.REJECTED])
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert (well, err) == (False, "")
+    assert (code, err) == (1, "")
     assert action.operations == ["trigger", "acknowledge", "resolve"]
 
 
 def test_an_action_without_resolve_is_shown(run: Any) -> None:
     action = Aimed(SILENT)
 
-    well, out, err = run(action)
+    code, out, err = run(action)
 
-    assert well
+    assert code == 0
     assert action.operations == ["trigger"]
     reported = f"pager.page cannot resolve: close {action.sent[0].key} at the provider"
     assert err == f"{reported}.\n"
@@ -344,9 +343,9 @@ def test_an_action_without_resolve_is_shown(run: Any) -> None:
 def test_an_action_without_acknowledge_is_closed(run: Any) -> None:
     action = Aimed(Capabilities(resolve=True))
 
-    well, out, _ = run(action)
+    code, out, _ = run(action)
 
-    assert well
+    assert code == 0
     assert action.operations == ["trigger", "resolve"]
     assert "Test OK at acme/Everybody: opened and closed." in out
 
@@ -357,9 +356,9 @@ def test_a_suppressed_trigger_opens_nothing(run: Any) -> None:
         Suppression("pager.page", "acme", "nobody is awake", "night-watch", notes=("it sulked",))
     ]
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert not well
+    assert code == 1
     assert err.splitlines() == [
         "suppressed at acme: nobody is awake",
         "note: it sulked",
@@ -371,9 +370,9 @@ def test_planning_failures_are_shown(run: Any) -> None:
     action = Aimed()
     action.behaviour["follow_up"] = lambda incident, alert: 1 / 0
 
-    well, _, err = run(action)
+    code, _, err = run(action)
 
-    assert not well
+    assert code == 1
     failed, again, still = err.splitlines()
     assert failed == again
     assert "the action pager.page could not follow up: it failed at" in failed
@@ -391,59 +390,60 @@ def test_notes_are_shown(run: Any) -> None:
     assert err == "note: an enricher sulked\n"
 
 
-def test_a_provider_without_settings_for_one_service_is_an_error() -> None:
-    loaded = configuration_of(Page())
+def test_a_provider_without_settings_for_one_service_is_an_error(run: Any) -> None:
+    code, _, err = run(Page(), service="acme/Everybody")
 
-    with pytest.raises(click.UsageError, match="pager cannot be tested: no action can be"):
-        service_test.find_target(loaded, "acme/Everybody")
+    assert code == 2
+    reason = "pager cannot be tested: no action can be limited to one service"
+    assert err.endswith(f"Error: {reason}\n")
 
 
-def test_an_account_without_services_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_without_services_is_an_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pager, "destinations", lambda *_: [])
 
-    with pytest.raises(click.UsageError, match="'acme' has no service"):
-        service_test.find_target(configuration_of(Page()), "acme")
+    code, _, err = run(Aimed())
+
+    assert code == 2
+    assert err.endswith("Error: 'acme' has no service\n")
 
 
-def test_an_action_that_can_resolve_is_preferred() -> None:
+def test_an_action_that_can_resolve_is_preferred(run: Any) -> None:
     class Announcing(Aimed):
         name = "pager.announce"
 
-    plugins = load([], own={"pager": PagerPlugin(Announcing(SILENT), Aimed(IDEMPOTENT))})
-    installation = plugins.installation("pager", "acme", {})
+    announcing, paging = Announcing(SILENT), Aimed(IDEMPOTENT)
 
-    aimed = service_test.find_target(Configuration(plugins, (installation,), ()), "acme")
-
-    assert aimed.action.name == "pager.page"
+    assert run(announcing, paging)[0] == 0
+    assert announcing.operations == []
+    assert paging.operations[0] == "trigger"
 
 
 def _raise_secret(*_: object) -> None:
     raise RuntimeError("secret")
 
 
-@pytest.mark.parametrize("named", ["acme", "acme/Everybody"])
+@pytest.mark.parametrize("service", ["acme", "acme/Everybody"])
 def test_a_provider_that_cannot_list_its_services_is_an_error(
-    named: str, monkeypatch: pytest.MonkeyPatch
+    run: Any, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = configuration_of(Aimed())
-    monkeypatch.setattr(type(loaded.plugins.providers["pager"]), "destinations", _raise_secret)
+    monkeypatch.setattr(Pager, "destinations", _raise_secret)
 
-    with pytest.raises(click.UsageError) as caught:
-        service_test.find_target(loaded, named)
+    code, _, err = run(Aimed(), service=service)
 
-    reported = "provider pager cannot list its destinations: it failed at tests/host/test_service"
-    assert str(caught.value).startswith(reported)
+    assert code == 2
+    reason = "provider pager cannot list its destinations: it failed at tests/host/test_service"
+    assert f"Error: {reason}" in err
 
 
 def test_a_broken_account_does_not_prevent_the_test_of_another(
-    monkeypatch: pytest.MonkeyPatch,
+    run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugins = plugins_of(Aimed())
-    accounts = tuple(plugins.installation("pager", name, {}) for name in ("broken", "acme"))
-
     def destinations(_: object, installation: Any) -> Any:
         return _raise_secret() if installation.name == "broken" else [Destination("all", "All")]
 
-    monkeypatch.setattr(type(plugins.providers["pager"]), "destinations", destinations)
+    monkeypatch.setattr(Pager, "destinations", destinations)
 
-    assert service_test.find_target(Configuration(plugins, accounts, ()), "acme").name == "acme/All"
+    code, out, _ = run(Aimed(), accounts=("broken", "acme"))
+
+    assert code == 0
+    assert out.startswith("Test of acme/All under the key ")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from terminal import INTERRUPTIBLE
 from workspace import Workspace, line
 
 from alerthost.cli.session import Interrupts
@@ -36,12 +37,8 @@ def test_signals_are_counted_and_the_second_one_interrupts() -> None:
 
 def begin(workspace: Workspace) -> subprocess.Popen[bytes]:
     """Start ``alerthost send`` on a pipe, as a foreground process."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from alerthost.__main__ import main; main()"
-    )
     return subprocess.Popen(
-        [sys.executable, "-c", code, "send"],
+        [sys.executable, "-c", INTERRUPTIBLE, "send"],
         cwd=workspace.folder,
         env=workspace.environment(),
         stdin=subprocess.PIPE,

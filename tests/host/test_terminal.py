@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import subprocess
 import sys
 
 import pytest
+from terminal import ESCAPE
 from workspace import CHECKOUT, Workspace, line
 
 from alerthost.cli.output import printable
 from pagerduty_plugin.testing import refusing
-
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def on_terminal(
@@ -41,7 +39,7 @@ def on_terminal(
         while True:
             try:
                 chunk = os.read(controller, 65536)
-            except OSError:  # how Linux says that the other side is closed
+            except OSError:  # Linux: the other side is closed
                 break
             if not chunk:
                 break

@@ -15,16 +15,16 @@ from workspace import Workspace
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-# as a shell starts it: the terminal is the controlling one, and Ctrl-C is not ignored, as it
-# would be where the tests run in the background
-_CONTROLLED = """\
-import fcntl, signal, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+INTERRUPTIBLE = """\
+import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from alerthost.__main__ import main
 sys.argv[0] = "alerthost"
 main()
 """
+"""A program that runs alerthost, with Ctrl-C even if the tests run in the background."""
+
+_CONTROLLED = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n{INTERRUPTIBLE}"
 
 
 class Conversation:
@@ -62,7 +62,7 @@ class Conversation:
         assert ready, f"nothing more was shown after\n{self.seen}"
         try:
             chunk = os.read(self._controller, 65536)
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux: the other side is closed
             return False
         self.seen += ESCAPE.sub("", chunk.decode().replace("\r\n", "\n"))
         return bool(chunk)

@@ -317,9 +317,7 @@ def _probe(
 ) -> dict[str, Any]:
     """Probe a service with the first action that can, ordered by name."""
     found = {"service": f"{installation.name}/{destination.name}", "target": "", "reason": ""}
-    for _, action in sorted(loaded.plugins.actions.items()):
-        if action.provider != installation.provider:
-            continue
+    for action in _actions(loaded, installation):
         try:
             outcome = action.probe(destination, installation)
         except BaseException as error:  # noqa: BLE001 -- a plugin that exits must not end the check
@@ -330,6 +328,11 @@ def _probe(
             reason = "" if outcome.delivered else outcome.reason
             return {**found, "outcome": str(outcome.kind), "target": target, "reason": reason}
     return {**found, "outcome": NOT_PROBED, "reason": f"{installation.provider} has no probe"}
+
+
+def _actions(loaded: Configuration, installation: Installation[Any]) -> Iterator[AnyAction]:
+    ordered = sorted(loaded.plugins.actions.items())
+    return (action for _, action in ordered if action.provider == installation.provider)
 
 
 def _target(
