@@ -1,4 +1,4 @@
-"""Which of the processes that share a database are alive."""
+"""Live workers on a shared database are known by file locks or heartbeat rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ input()
 
 
 @EITHER
-def test_who_left_is_gone(database: Database) -> None:
+def test_a_worker_that_left_is_gone(database: Database) -> None:
     database.migrate()
     mine, other = heartbeat.presence(database), heartbeat.presence(database)
     assert mine.name != other.name
@@ -51,7 +51,7 @@ def test_who_left_is_gone(database: Database) -> None:
 
 
 @EITHER
-def test_a_database_is_worked_on_while_somebody_is_present(database: Database) -> None:
+def test_a_database_is_worked_on_while_a_worker_is_registered(database: Database) -> None:
     database.migrate()
     assert not heartbeat.is_worked_on(database)
     mine = heartbeat.presence(database)
@@ -61,7 +61,7 @@ def test_a_database_is_worked_on_while_somebody_is_present(database: Database) -
 
 
 @EITHER
-def test_who_left_may_leave_again(database: Database) -> None:
+def test_a_worker_may_leave_twice(database: Database) -> None:
     database.migrate()
     mine = heartbeat.presence(database)
     mine.leave()
@@ -70,7 +70,7 @@ def test_who_left_may_leave_again(database: Database) -> None:
 
 
 @EITHER
-def test_who_is_killed_is_gone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_gone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "SILENCE", 3.0)
     monkeypatch.setattr(heartbeat, "CHANCE", 1.0)
     monkeypatch.setattr(heartbeat, "BEAT", 0.2)
@@ -91,7 +91,7 @@ def test_who_is_killed_is_gone(database: Database, monkeypatch: pytest.MonkeyPat
 
 @SERVER
 def test_heartbeats_leave_no_transaction_open(database: Database) -> None:
-    """Else they would keep the server from tidying up, and some servers end such sessions."""
+    """Open transactions would block the cleanup of the server, and some servers end them."""
     mine, other = heartbeat.presence(database), heartbeat.presence(database)
     mine.gone([other.name, "0" * 32])
     states = (
@@ -124,7 +124,7 @@ def test_left_behind_locks_are_swept(database: Database) -> None:
     mine.leave()
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_an_unwritable_folder_is_reported(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object, **options: object) -> None:
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_told(
         heartbeat.presence(database)
 
 
-def test_names_of_files_need_not_be_plain(tmp_path: Path) -> None:
+def test_file_names_may_have_special_characters(tmp_path: Path) -> None:
     file = tmp_path / "[a] host.db"
     with Database(f"sqlite:///{file.name}", tmp_path) as database:
         mine, other = heartbeat.presence(database), heartbeat.presence(database)
@@ -154,13 +154,13 @@ def execute(database: Database, statement: str, **values: object) -> list[Any]:
 
 
 def silence(database: Database, name: str, seconds: float) -> None:
-    """Let a worker's last beat be older."""
+    """Make the last beat of a worker older."""
     execute(database, BEATS, seconds=seconds, name=name)
 
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers beat only when the test says so."""
+    """Stop the periodic beats, so that the test calls them."""
     monkeypatch.setattr(heartbeat, "BEAT", 3600.0)
 
 
@@ -186,7 +186,7 @@ Workers = Callable[..., heartbeat.RowPresence]
 
 
 @SERVER
-def test_workers_beat_by_themselves(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_beat_periodically(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT", 0.01)
     mine = heartbeat.presence(database)
     for _ in range(3):
@@ -197,7 +197,7 @@ def test_workers_beat_by_themselves(database: Database, monkeypatch: pytest.Monk
 
 
 @SERVER
-def test_a_silent_worker_is_gone_until_it_comes_back(database: Database, workers: Workers) -> None:
+def test_a_silent_worker_is_gone_until_its_next_beat(database: Database, workers: Workers) -> None:
     mine, other = workers(since=20), workers()
     assert mine.gone([other.name]) == []
     silence(database, other.name, 14)
@@ -232,7 +232,7 @@ def test_the_beats_of_an_earlier_registration_count(database: Database, workers:
 
 @SERVER
 @pytest.mark.parametrize("outage", [30, 3000])
-def test_after_an_outage_of_the_server_every_worker_may_beat_first(
+def test_after_a_server_outage_every_worker_may_beat_first(
     database: Database, workers: Workers, outage: int
 ) -> None:
     mine, other = workers(since=20), workers()
@@ -291,7 +291,7 @@ def test_rows_of_workers_that_died_long_ago_are_removed(
 
 
 @SERVER
-def test_a_worker_whose_connection_is_cut_beats_on(
+def test_a_worker_with_a_lost_connection_continues_to_beat(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT", 0.01)
@@ -344,7 +344,7 @@ def test_a_killed_worker_does_not_count_if_the_next_beat_is_awaited(
 
 
 @SERVER
-def test_a_send_finishes_what_a_killed_worker_left(
+def test_send_finishes_the_deliveries_of_a_killed_worker(
     database: Database, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.cli.session.SIGN_OF_LIFE", 0.2)

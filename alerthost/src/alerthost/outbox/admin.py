@@ -240,7 +240,7 @@ def _incident(connection: sa.Connection, number: int) -> tuple[sa.Row[Any], str 
     """Return an incident, locked, and the submission whose resolve of it is queued, or None.
 
     Raises:
-        AdminError: there is none, or it is over.
+        AdminError: there is no such incident, or it is over.
     """
     which = sa.select(incidents).where(incidents.c.id == number)
     row = connection.execute(which).first()

@@ -26,7 +26,7 @@ class Signal:
 
     @property
     def count(self) -> int:
-        """The number of events; to be read before looking for what they announce."""
+        """The number of events; read it before looking for work."""
         with self._changed:
             return self._count
 
