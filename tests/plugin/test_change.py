@@ -293,10 +293,7 @@ def test_services_are_checked_and_described_as_for_a_trigger(recorder: Recorder)
     assert 'account acme has no service "billing"' in fault.reason
     described = recorder.action.describe(unknown, recorder.installation)
     assert described == "Record a change at PagerDuty account acme and services [removed]"
-    settings = attrs.evolve(recorder.installation.settings, removed_services=("billing",))
-    without = attrs.evolve(
-        recorder, installation=attrs.evolve(recorder.installation, settings=settings)
-    )
+    without = recorder.at(removed_services=("billing",))
     (delivery,) = without.plan(DEPLOY, "billing", "checkout")
     assert delivery.notes == ("the service billing was removed from the account",)
     (suppressed,) = without.plan(DEPLOY, "billing")

@@ -481,7 +481,7 @@ class TestPrecedence:
     @pytest.mark.parametrize(
         "answer", ["platform", ["platform"], ("platform", "platform"), ["platform", "", "lost"]]
     )
-    def test_hooks_get_the_known_services(self, fake: FakePagerDuty, answer: Any) -> None:
+    def test_known_services_of_an_answer_are_used(self, fake: FakePagerDuty, answer: Any) -> None:
         body, delivery = body_of(fake, Alert("k"), a=plugin(services=lambda: answer))
 
         assert body["routing_key"] == KEYS["platform"]
