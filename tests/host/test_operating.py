@@ -191,6 +191,9 @@ def test_changes_are_watched_as_json(workspace: Workspace) -> None:
         watching.wait_for('"state": "discarded"')
         watching.type("\x03")
         assert watching.end() == 0
+    changes = [json.loads(text) for text in watching.seen.splitlines() if text.startswith("{")]
+    shown = [(each["id"], each["state"]) for each in changes]
+    assert len(shown) == len(set(shown))  # unchanged deliveries are not printed again
 
 
 def test_watching_ends_when_the_output_is_closed(workspace: Workspace) -> None:

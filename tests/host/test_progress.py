@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from alerthost.cli import progress, send, tracked
-from alerthost.cli.deliveries import Changes, Item, state_of
+from alerthost.cli.deliveries import state_of
 from alerthost.cli.output import Screen
 from alerthost.cli.progress import Tracker
 from alerthost.cli.send import Sender
@@ -575,17 +575,7 @@ def test_a_signal_ends_reading_and_accepts_what_was_read(
     assert sorted(key for group in store.accepted for key in group) == ["a", "b"]
 
 
-# --- `alerthost deliveries --watch` ----------------------------------------------------------
-
-
-def test_only_changed_deliveries_are_printed_again() -> None:
-    changes = Changes()
-    one, two = (Item(number, "queued", (), {}) for number in (1, 2))
-
-    assert list(changes.among([two, one])) == [one, two]
-    sent = attrs.evolve(one, version="in flight")
-    assert list(changes.among([two, sent])) == [sent]
-    assert list(changes.among([two])) == []
+# --- `alerthost deliveries` ------------------------------------------------------------------
 
 
 def test_a_delivery_is_in_flight_while_it_is_sent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,23 +20,17 @@ from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.plugins import LaneNames
-from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
+from alerthost.outbox.submission import OVER, SubmissionOutcome
 from hostspec.provider import Table
 
 if TYPE_CHECKING:
     from alerthost.outbox.admin import Admin
     from alerthost.outbox.admin_rows import DeliveryRow, Unsent
 
-GIVEN_UP: Final = (
-    DeliveryState.DEAD,
-    DeliveryState.REJECTED,
-    DeliveryState.UNCERTAIN,
-    DeliveryState.ORPHANED,
+STATES: Final = tuple(
+    dict.fromkeys(map(str, (QUEUED, BLOCKED, *GIVEN_UP, *GOOD, *SubmissionOutcome)))
 )
-UNSENT: Final = ("unmatched", "outdated", "suppressed", "failed", "dead", "discarded")
-"""States of submissions with no delivery, or with fewer than their rules ask for."""
-
-STATES: Final = tuple(dict.fromkeys(map(str, (QUEUED, BLOCKED, *GIVEN_UP, *GOOD, *UNSENT))))
 
 REFRESH: Final = 1.0
 """Seconds between two queries of `deliveries --watch`."""
@@ -77,10 +72,7 @@ def deliveries(
     """
     screen = Screen()
     with open_store(path) as view:
-
-        def find() -> list[Item]:
-            return _find(view, states, most)
-
+        find = functools.partial(_find, view, states, most)
         if watch:
             _watch(find, view.admin, screen, as_json=as_json)
         elif as_json:
@@ -120,37 +112,27 @@ def _list(items: Sequence[Item], admin: Admin, screen: Screen) -> None:
 def _watch(
     find: Callable[[], Sequence[Item]], admin: Admin, screen: Screen, *, as_json: bool
 ) -> None:
-    changes = Changes()
+    seen: dict[int | str, object] = {}
     with contextlib.suppress(KeyboardInterrupt), screen.live() as live:
         while not screen.is_broken:
             items = find()
             if live is not None and not as_json:
                 live(_table(items), _counts(admin))
             else:
-                for each in changes.among(items):
+                for each in reversed(items):
+                    if seen.get(each.id) == each.version:
+                        continue
                     if as_json:
                         screen.print_json(each.json)
                     else:
                         number, *others = each.cells
                         screen.row((number.rjust(6), *others), _WATCH_WIDTHS)
+            seen = {each.id: each.version for each in items}
             time.sleep(REFRESH)
 
 
 def _table(items: Sequence[Item]) -> Table:
     return Table("Deliveries", _COLUMNS, tuple(each.cells for each in items))
-
-
-class Changes:
-    """Finds the items that changed since the last query."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int | str, object] = {}
-
-    def among(self, items: Sequence[Item]) -> Iterator[Item]:
-        """Yield the items that are new or changed, oldest first."""
-        before = self._seen
-        self._seen = {each.id: each.version for each in items}
-        yield from (each for each in reversed(items) if before.get(each.id) != each.version)
 
 
 def _find(view: StoreView, states: Sequence[str], most: int) -> list[Item]:
@@ -180,13 +162,12 @@ def _find_deliveries(admin: Admin, states: Sequence[str], most: int) -> Iterator
 
 def _find_unsent(admin: Admin, states: Sequence[str], most: int) -> Iterator[Unsent]:
     """Find submissions without a delivery; without `states`, the failed and dead ones."""
-    from alerthost.outbox.submission import SubmissionOutcome  # noqa: PLC0415 -- slow to import
-
     if not states:
-        states, most = ("failed", "dead"), min(most, _RECENT)
-    for each in UNSENT:
+        states = (SubmissionOutcome.FAILED, SubmissionOutcome.DEAD)
+        most = min(most, _RECENT)
+    for each in SubmissionOutcome:
         if each in states:
-            yield from admin.unsent(SubmissionOutcome(each), most=most)
+            yield from admin.unsent(each, most=most)
 
 
 def state_of(row: DeliveryRow) -> str:
@@ -311,7 +292,7 @@ def replay(
         numbers = ids or admin.numbers(certain)
         with screen.progress("replaying", len(numbers)) as tracker.advance:
             for number in itertools.takewhile(lambda _: not session.interrupts.count, numbers):
-                tracker.operate(number, "delivery", operate, idle="its problem is over")
+                tracker.operate(number, "delivery", operate, idle=OVER)
                 session.make_room(_MOST_REPLAYED)
             session.finish(timeout)
     conclude(tracker.tally, screen, "replay")

@@ -12,6 +12,7 @@ from alerthost.cli.output import Advance, Screen, counted
 from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
 from alerthost.config.plugins import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.submission import NO_RULE
 from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair
 
@@ -31,7 +32,6 @@ POLL: Final = 0.5
 IN_ORDER: Final = 1.0
 """Seconds that a submission waits to be shown behind an earlier one."""
 
-_NO_RULE: Final = "no rule matches"
 _STYLES: Final = {
     str(DeliveryState.DELIVERED): "green",
     str(DeliveryState.COALESCED): "dim",
@@ -231,7 +231,7 @@ class Tracker:
             self.show_repair(tracked.place, repair)
 
     def _show_idle(self, tracked: Tracked, remark: str) -> None:
-        if remark == _NO_RULE:
+        if remark == NO_RULE:
             self.tally.counts[Count.UNMATCHED] += 1
             state, reason = "unmatched", ""
         else:

@@ -17,11 +17,11 @@ from alerthost.outbox import (
     orphans,
 )
 from alerthost.outbox.admin_queries import AdminQueries
-from alerthost.outbox.admin_rows import GIVEN_UP, AdminError, no_delivery
+from alerthost.outbox.admin_rows import AdminError, no_delivery
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Resources, Writer
-from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome, new_id
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, incidents, submissions

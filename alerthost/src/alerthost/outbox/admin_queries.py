@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from alerthost.outbox import delivery_store, inbox, incident_store
 from alerthost.outbox.admin_rows import (
-    GIVEN_UP,
     IS_BLOCKED,
     ROWS,
     TOGETHER,
@@ -28,7 +27,7 @@ from alerthost.outbox.admin_rows import (
 )
 from alerthost.outbox.heartbeat import is_worked_on
 from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
-from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.database import Database

@@ -17,14 +17,6 @@ from alerthost.store.tables import channels, deliveries, incidents, submissions
 from hostspec.alert import Identity
 from hostspec.delivery import Delivery, Incident, IncidentRef, OutcomeKind
 
-GIVEN_UP: Final = (
-    DeliveryState.DEAD,
-    DeliveryState.REJECTED,
-    DeliveryState.UNCERTAIN,
-    DeliveryState.ORPHANED,
-)
-"""States of deliveries that the operator may replay."""
-
 
 class AdminError(Exception):
     """An operation is not possible; the message says why."""

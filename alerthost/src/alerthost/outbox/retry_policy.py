@@ -53,6 +53,15 @@ class DeliveryState(enum.StrEnum):
     """The operator discarded it, or its problem was over before it was sent."""
 
 
+GIVEN_UP: Final = (
+    DeliveryState.DEAD,
+    DeliveryState.REJECTED,
+    DeliveryState.UNCERTAIN,
+    DeliveryState.ORPHANED,
+)
+"""States of deliveries that the operator may replay."""
+
+
 class LaneState(enum.StrEnum):
     """Whether deliveries of a lane, or of one of its channels, get through."""
 
