@@ -16,7 +16,7 @@ from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile, ConfigurationError
-from alerthost.config.matchers import unmatched
+from alerthost.config.matchers import matchers_of
 from alerthost.config.plugins import NoDestinationsError, destinations_of
 from alerthost.config.store import open_engine
 from alerthost.ingest import json_alerts
@@ -214,10 +214,32 @@ def _store_notes(
         cut_off = cut_off_notes(engine.admin, loaded)
         if given is None:
             recent = engine.admin.recent_alerts(_RECENT)
-            return [*cut_off, *unmatched(loaded.rules, recent, "recent alerts in the store")]
+            return [*cut_off, *_unmatched_rules(loaded.rules, recent, "recent alerts in the store")]
     faults = [f"{each.location}: {fault}" for each in given for fault in each.faults]
     read = [each.alert for each in given if each.alert]
-    return [*cut_off, *faults, *unmatched(loaded.rules, read, "given alerts")]
+    return [*cut_off, *faults, *_unmatched_rules(loaded.rules, read, "given alerts")]
+
+
+def _unmatched_rules(rules: Sequence[Rule], alerts: Iterable[Alert], sample: str) -> Sequence[str]:
+    """Describe the rules that match no alert of a sample, a sign of typing errors.
+
+    Args:
+        rules: of a configuration.
+        alerts: the sample; if it is empty, no rule is reported.
+        sample: its name for the messages, such as ``given alerts``.
+    """
+    alerts = list(alerts)
+    notes = []
+    for rule in rules:
+        if not alerts or any(map(rule.matches, alerts)):
+            continue
+        never = [str(each) for each in matchers_of(rule) if not any(map(each.matches, alerts))]
+        subject = f"rule {rule.name!r} matches"
+        if never:
+            noun, verb = ("matcher", "matches") if len(never) == 1 else ("matchers", "match")
+            subject = f"rule {rule.name!r}: the {noun} {' and '.join(never)} {verb}"
+        notes.append(f"{subject} none of {len(alerts)} {sample}")
+    return notes
 
 
 def _secret_notes(loaded: Configuration, source: ConfigFile) -> Iterator[str]:

@@ -20,7 +20,7 @@ import datetime as dt
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -276,28 +276,6 @@ class Matching:
     def __call__(self, alert: Alert) -> bool:
         """Check whether the alert matches."""
         return all(matcher.matches(alert) for matcher in self.matchers)
-
-
-def unmatched(rules: Sequence[Rule], alerts: Iterable[Alert], sample: str) -> Sequence[str]:
-    """Describe the rules that match no alert of a sample, a sign of typing errors.
-
-    Args:
-        rules: of a configuration.
-        alerts: the sample; if it is empty, no rule is reported.
-        sample: its name for the messages, such as ``given alerts``.
-    """
-    alerts = list(alerts)
-    notes = []
-    for rule in rules:
-        if not alerts or any(map(rule.matches, alerts)):
-            continue
-        never = [str(each) for each in matchers_of(rule) if not any(map(each.matches, alerts))]
-        subject = f"rule {rule.name!r} matches"
-        if never:
-            noun, verb = ("matcher", "matches") if len(never) == 1 else ("matchers", "match")
-            subject = f"rule {rule.name!r}: the {noun} {' and '.join(never)} {verb}"
-        notes.append(f"{subject} none of {len(alerts)} {sample}")
-    return notes
 
 
 def matchers_of(rule: Rule) -> Sequence[Matcher]:
