@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 
 import pytest
-from workspace import CHECKOUT, CONFIGURATION, PLATFORM, STORE_KEY, Workspace, line
+from workspace import CHECKOUT, CONFIGURATION, PLATFORM, STORE_KEY, Workspace, errors_of, line
 
 STORE = "store sqlite:///alerthost.db"
 RULE = """
@@ -23,12 +22,6 @@ services = ["checkout"]
 @pytest.fixture(autouse=True)
 def bare(workspace: Workspace) -> None:
     workspace.configure_bare()
-
-
-def refused(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the errors of a command that fails."""
-    assert (run.returncode, run.stdout) == (2, ""), run
-    return run.stderr.splitlines()
 
 
 def connect(workspace: Workspace, name: str = "acme", *more: str) -> None:
@@ -90,7 +83,7 @@ def test_a_plain_secret_is_not_stored_without_a_key(workspace: Workspace) -> Non
 
     run = workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
 
-    [reported] = refused(run)
+    [reported] = errors_of(run)
     assert reported.startswith(
         "services[0].integration_key: secrets are stored only sealed: create a"
     )
@@ -108,9 +101,9 @@ def test_missing_settings_are_errors_without_a_terminal(workspace: Workspace) ->
         "or run the command at a terminal to be asked",
     ]
     service = ("--service", "checkout=env:PD_CHECKOUT")
-    assert refused(workspace.alerthost("connect", "pagerduty")) == [nameless, *lacking]
-    assert refused(workspace.alerthost("connect", "pagerduty", *service)) == [nameless]
-    assert refused(workspace.alerthost("connect", "pagerduty", "acme")) == lacking
+    assert errors_of(workspace.alerthost("connect", "pagerduty")) == [nameless, *lacking]
+    assert errors_of(workspace.alerthost("connect", "pagerduty", *service)) == [nameless]
+    assert errors_of(workspace.alerthost("connect", "pagerduty", "acme")) == lacking
     assert not (workspace.folder / "alerthost.db").exists()
 
 
@@ -121,7 +114,7 @@ def test_every_wrong_option_is_an_error_without_its_secret(workspace: Workspace)
     )
 
     reference = "use a reference: env:NAME, file:PATH or keyring:SERVICE/NAME"
-    assert refused(run) == [
+    assert errors_of(run) == [
         "--set: 'foo' is unknown; known are base_url, dedup_prefix, network, rate_limit, region, "
         "removed_services, services, subdomain",
         "--set: expected NAME=VALUE",
@@ -157,7 +150,7 @@ def test_a_wrong_option_stores_nothing(
         "connect", "pagerduty", "acme", *arguments, given=given.encode("latin-1")
     )
 
-    assert reported in "\n".join(refused(run))
+    assert reported in "\n".join(errors_of(run))
     assert "Traceback" not in run.stderr
     assert not (workspace.folder / "alerthost.db").exists()
 
@@ -169,22 +162,25 @@ def test_the_name_of_an_account_is_unique(workspace: Workspace) -> None:
 
     for name, place in (("acme", STORE), ("labs", "alerthost.toml, line 6")):
         run = workspace.alerthost("connect", "pagerduty", name, "--service", "a=env:PD_CHECKOUT")
-        assert refused(run) == [
+        assert errors_of(run) == [
             f"account '{name}' already exists ({place}); use another name, or "
             f"see `alerthost services {name}` and `alerthost disconnect {name}`"
         ]
-    assert refused(workspace.alerthost("connect", "pagerduty", " ")) == ["the name is blank"]
+    assert errors_of(workspace.alerthost("connect", "pagerduty", " ")) == ["the name is blank"]
 
 
 def test_the_plugin_of_a_provider_must_be_enabled(workspace: Workspace) -> None:
     run = workspace.alerthost("connect", "pagerdutty", "acme")
-    assert refused(run) == ["'pagerdutty' is unknown; did you mean 'pagerduty'?"]
+    assert errors_of(run) == ["'pagerdutty' is unknown; did you mean 'pagerduty'?"]
     (workspace.folder / "alerthost.toml").write_text("")
     run = workspace.alerthost("connect", "pagerduty", "acme")
-    assert refused(run)[0].startswith("no enabled plugin offers the provider 'pagerduty'; install")
+    assert errors_of(run)[0].startswith(
+        "no enabled plugin offers the provider 'pagerduty'; install"
+    )
     (workspace.folder / "alerthost.toml").write_text('[plugins]\nenabled = ["nope"]\n')
     assert (
-        "plugins.enabled: plugin 'nope' is not" in refused(workspace.alerthost("services", "a"))[0]
+        "plugins.enabled: plugin 'nope' is not"
+        in errors_of(workspace.alerthost("services", "a"))[0]
     )
 
 
@@ -196,15 +192,15 @@ def test_a_provider_without_services_is_set_by_name(workspace: Workspace) -> Non
     run = workspace.alerthost("connect", "webhook", "hook", "--set", "url=env:HOOK", env=given)
     assert (run.returncode, run.stdout) == (0, f"connected hook: hook; stored in {STORE}\n")
 
-    assert refused(workspace.alerthost("services", "hook")) == [
+    assert errors_of(workspace.alerthost("services", "hook")) == [
         "a webhook account has no services to list or change"
     ]
     run = workspace.alerthost("connect", "webhook", "hook2", "--service", "a=env:HOOK")
-    assert refused(run) == ["--service: is not supported by this provider; its settings are url"]
+    assert errors_of(run) == ["--service: is not supported by this provider; its settings are url"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--install-flow")
-    assert refused(run) == ["--install-flow: webhook has no install flow; omit the option"]
+    assert errors_of(run) == ["--install-flow: webhook has no install flow; omit the option"]
     run = workspace.alerthost("connect", "webhook", "hook2", "--discover")
-    assert refused(run) == ["--discover: webhook has no discovery; omit the option"]
+    assert errors_of(run) == ["--discover: webhook has no discovery; omit the option"]
 
 
 def test_accounts_of_the_file_and_of_the_store_are_listed(workspace: Workspace) -> None:
@@ -248,19 +244,19 @@ def test_accounts_with_errors_are_listed_with_their_locations(workspace: Workspa
         "alerthost.toml, line 7: installation 'labs': settings.services: missing; it is required",
         f"{STORE}: installation 'acme': settings.services: has 0 entries; needs at least 1",
     ]
-    assert refused(workspace.alerthost("services", "acme")) == run.stderr.splitlines()[-1:]
+    assert errors_of(workspace.alerthost("services", "acme")) == run.stderr.splitlines()[-1:]
 
 
 def test_an_account_is_disconnected(workspace: Workspace) -> None:
     connect(workspace)
 
-    assert refused(workspace.alerthost("disconnect", "acme")) == [
+    assert errors_of(workspace.alerthost("disconnect", "acme")) == [
         "--yes: missing; add it, or run the command at a terminal to be asked"
     ]
     run = workspace.alerthost("disconnect", "acme", "--yes")
 
     assert (run.returncode, run.stdout, run.stderr) == (0, "disconnected acme\n", "")
-    assert refused(workspace.alerthost("disconnect", "acme")) == [
+    assert errors_of(workspace.alerthost("disconnect", "acme")) == [
         "the account 'acme' is unknown; none is known"
     ]
 
@@ -271,7 +267,7 @@ def test_disconnecting_an_account_that_rules_name_needs_yes(workspace: Workspace
 
     run = workspace.alerthost("disconnect", "acme")
 
-    assert refused(run) == [
+    assert errors_of(run) == [
         "After this change:",
         "  alerthost.toml, line 11: rule 'Pages': actions[0].installation: "
         "'acme' is unknown; none is known",
@@ -284,7 +280,7 @@ def test_an_account_of_the_file_cannot_be_changed_by_a_command(workspace: Worksp
     workspace.configure()
 
     for command in (["disconnect", "acme"], ["services", "acme", "remove", "checkout"]):
-        assert refused(workspace.alerthost(*command)) == [
+        assert errors_of(workspace.alerthost(*command)) == [
             "the account 'acme' is declared in alerthost.toml, line 4; edit it there"
         ]
 
@@ -305,10 +301,10 @@ def test_a_new_key_is_printed_or_written_to_a_private_file(workspace: Workspace)
     given = json.dumps({"services": [{"name": "checkout", "integration_key": PLATFORM}]})
     workspace.alerthost("connect", "pagerduty", "acme", "--settings", "-", given=given)
     assert "********" in workspace.alerthost("services", "acme").stdout
-    assert refused(workspace.alerthost("new-key", "--write", "alerthost.key")) == [
+    assert errors_of(workspace.alerthost("new-key", "--write", "alerthost.key")) == [
         "alerthost.key: already exists; secrets sealed with its key would be lost"
     ]
-    assert refused(workspace.alerthost("new-key", "--write", "no/alerthost.key")) == [
+    assert errors_of(workspace.alerthost("new-key", "--write", "no/alerthost.key")) == [
         "no/alerthost.key: cannot be written: No such file or directory"
     ]
     assert path.read_text() == key
@@ -317,7 +313,7 @@ def test_a_new_key_is_printed_or_written_to_a_private_file(workspace: Workspace)
 def test_a_wrong_setting_is_not_reported_as_missing(workspace: Workspace) -> None:
     arguments = ("--set", "base_url=http://evil.example", "--service", "a=env:PD_CHECKOUT")
 
-    assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
+    assert errors_of(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
         "base_url: 'http://evil.example' is not encrypted; use https://, or a loopback address"
     ]
 
@@ -328,7 +324,7 @@ def test_connecting_a_known_name_again_is_an_error_with_the_remedy(
 ) -> None:
     connect(workspace)
 
-    (reported,) = refused(workspace.alerthost("connect", "pagerduty", "acme", way))
+    (reported,) = errors_of(workspace.alerthost("connect", "pagerduty", "acme", way))
 
     assert reported.startswith("account 'acme' already exists")
     assert reported.endswith("; to connect it again, omit the name")
@@ -353,7 +349,7 @@ def test_an_account_of_the_file_and_one_of_the_store_may_not_share_a_name(
 def test_unknown_and_wrong_settings_are_reported_together(workspace: Workspace) -> None:
     arguments = ("--set", "regio=us", "--set", "region=mars", "--service", "a")
 
-    assert refused(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
+    assert errors_of(workspace.alerthost("connect", "pagerduty", "acme", *arguments)) == [
         "--set: 'regio' is unknown; did you mean 'region'?",
         "--service: expected NAME=REFERENCE; references are env:NAME, file:PATH or "
         "keyring:SERVICE/NAME",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
 import pytest
-from workspace import CHECKOUT, PLATFORM, Workspace, line
+from workspace import CHECKOUT, PLATFORM, Workspace, line, printed_lines
 
 from alerthost.config.accounts import Accounts, Consequences
 from alerthost.config.document import ConfigFile
@@ -111,15 +110,15 @@ def test_a_service_is_added_by_reference(workspace: Workspace) -> None:
 def test_a_wrong_argument_changes_nothing(
     workspace: Workspace, arguments: list[str], reported: str | None
 ) -> None:
-    code, shown, complained = change(workspace, *arguments)
+    code, shown, errors = change(workspace, *arguments)
 
     if reported is None:  # a shared key is accepted, with a note
         assert (code, shown) == (0, "added x to acme\n")
-        assert complained.startswith("note: acme/checkout and acme/x have the same integration key")
+        assert errors.startswith("note: acme/checkout and acme/x have the same integration key")
         return
     assert (code, shown) == (2, "")
-    assert complained.startswith(reported)
-    assert len(complained.splitlines()) == 1
+    assert errors.startswith(reported)
+    assert len(errors.splitlines()) == 1
     assert [row[1:] for row in state(workspace)] == [["checkout", CHECKOUT], ["web", "w" * 32]]
 
 
@@ -129,18 +128,18 @@ def test_a_renamed_service_keeps_its_id(workspace: Workspace) -> None:
 
 
 def test_the_effect_of_a_change_on_rules_is_shown(workspace: Workspace) -> None:
-    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    code, shown, errors = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (0, "renamed checkout of acme to shop\n")
-    assert complained == (
+    assert errors == (
         "After this change:\n"
         "  rule 'Pages': Send a notification to PagerDuty account acme and services "
         "shop with default severity\n"
     )
 
-    code, shown, complained = change(workspace, "remove", "shop")
+    code, shown, errors = change(workspace, "remove", "shop")
 
     assert (code, shown) == (2, "")
-    after, fault, refusal = complained.splitlines()
+    after, fault, refusal = errors.splitlines()
     assert (after, refusal) == (
         "After this change:",
         "--yes: missing; add it, or run the command at a terminal to be asked",
@@ -157,16 +156,16 @@ def test_a_rename_that_breaks_a_rule_is_confirmed(
     reported = Consequences(("rule 'Pages': broken",), ())
     monkeypatch.setattr(Accounts, "consequences", lambda *_: reported)
 
-    code, shown, complained = change(workspace, "rename", "checkout", "shop")
+    code, shown, errors = change(workspace, "rename", "checkout", "shop")
     assert (code, shown) == (2, "")
-    assert complained.startswith("After this change:\n  rule 'Pages': broken\n--yes: missing")
+    assert errors.startswith("After this change:\n  rule 'Pages': broken\n--yes: missing")
     assert change(workspace, "rename", "checkout", "shop", "--yes")[0] == 0
 
 
 def test_the_last_service_is_not_removed(workspace: Workspace) -> None:
     assert change(workspace, "remove", "web", "--yes") == (0, "removed web of acme\n", "")
-    code, _, complained = change(workspace, "remove", "checkout", "--yes")
-    assert (code, complained) == (
+    code, _, errors = change(workspace, "remove", "checkout", "--yes")
+    assert (code, errors) == (
         2,
         "at least one service must be left; to remove all, remove the account\n",
     )
@@ -213,12 +212,6 @@ def _of_team(rule: str, team: str) -> str:
     return rule.replace('"Pages"\n', f'"Pages of {team}"\nmatch = [\'team="{team}"\']\n')
 
 
-def reported(run: tuple[int, str, str]) -> list[str]:
-    """Return the printed lines, with one blank between cells and without ages."""
-    shown = re.sub(r" \d+ s( |$)", r" N s\1", run[1], flags=re.MULTILINE)
-    return [" ".join(text.split()) for text in shown.splitlines() if text]
-
-
 def resolved(workspace: Workspace) -> list[tuple[str, str]]:
     """Return the key and incident of each resolve on the wire."""
     return [
@@ -234,7 +227,7 @@ def test_ending_a_rotation_with_open_incidents_needs_a_choice(
     run = change(rotating, "rotate", "checkout", "--done")
 
     assert run[0] == 2
-    assert reported(run) == [
+    assert printed_lines(run[1]) == [
         "Open in acme/checkout under the old key",
         "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",
@@ -249,7 +242,7 @@ def test_incidents_of_the_old_key_are_closed_with_it(
     run = change(rotating, "rotate", "checkout", "--done", "--resolve")
 
     assert (run[0], run[2]) == (0, "")
-    assert reported(run)[3:] == [
+    assert printed_lines(run[1])[3:] == [
         "delivered resolve acme/checkout old",
         "checkout of acme keeps only its newest key",
     ]
@@ -280,10 +273,10 @@ def test_both_keys_are_kept_if_an_incident_stays_open(rotating: Workspace) -> No
 
 
 def test_open_incidents_are_closed_before_a_service_is_removed(rotating: Workspace) -> None:
-    refused = change(rotating, "remove", "checkout", "--yes")
+    failed = change(rotating, "remove", "checkout", "--yes")
 
-    assert refused[0] == 2
-    assert reported(refused) == [
+    assert failed[0] == 2
+    assert printed_lines(failed[1]) == [
         "Open in acme/checkout",
         "id state severity service incident age summary",
         "1 triggered critical acme/checkout old N s Disk full on db-1",
@@ -345,9 +338,9 @@ def test_without_the_store_key_services_are_listed_and_kept(workspace: Workspace
 
     shown = workspace.alerthost("services", "acme")
     assert (shown.returncode, shown.stdout.count("******** (cannot be read)")) == (0, 2)
-    code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
+    code, _, errors = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
     assert code == 2
-    assert "a secret cannot be sealed: the store's key cannot be read: the file " in complained
+    assert "a secret cannot be sealed: the store's key cannot be read: the file " in errors
     assert workspace.alerthost("explain", given=line()).returncode == 0
     sent = workspace.alerthost("send", given=line())
     assert sent.returncode == 2
@@ -366,9 +359,9 @@ def test_services_without_a_secret_accept_no_key(
 
     monkeypatch.setattr(ServiceTable, "row", Row)
 
-    code, _, complained = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
+    code, _, errors = change(workspace, "add", "x", "--key", "env:PD_CHECKOUT")
 
-    assert (code, complained) == (
+    assert (code, errors) == (
         2,
         "--key: cannot be used: a service of this provider has no single secret\n",
     )

@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 import pytest
-from workspace import STORE_KEY, Workspace, line
+from workspace import STORE_KEY, Workspace, errors_of, line
 
 STORE = "store sqlite:///alerthost.db"
 
@@ -16,10 +16,8 @@ def connect(workspace: Workspace, name: str) -> None:
     assert run.returncode == 0, run
 
 
-def complaints(workspace: Workspace, command: str = "explain") -> list[str]:
-    run = workspace.alerthost(command, given=line())
-    assert (run.returncode, run.stdout) == (2, ""), run
-    return run.stderr.splitlines()
+def errors(workspace: Workspace, command: str = "explain") -> list[str]:
+    return errors_of(workspace.alerthost(command, given=line()))
 
 
 def test_a_name_in_the_file_and_the_store_is_an_error_with_both(workspace: Workspace) -> None:
@@ -29,7 +27,7 @@ def test_a_name_in_the_file_and_the_store_is_an_error_with_both(workspace: Works
     service = "{ name = 'a', integration_key = 'env:PD_CHECKOUT' }] }\n\n[[rules]]"
     workspace.configure(("[[rules]]", other + service))
 
-    assert complaints(workspace) == [
+    assert errors(workspace) == [
         f"{STORE}: installation 'acme': name: 'acme' is declared in the file too",
         "alerthost.toml, line 6: installation 'acme': name: "
         "'acme' is in the store too; rename or remove one of them",
@@ -41,7 +39,7 @@ def test_a_stored_account_needs_its_plugin(workspace: Workspace) -> None:
     connect(workspace, "acme")
     (workspace.folder / "alerthost.toml").write_text("[plugins]\nenabled = []\n")
 
-    [reported] = complaints(workspace)
+    [reported] = errors(workspace)
     assert reported.startswith(
         f"{STORE}: installation 'acme': provider: "
         "no enabled plugin offers the provider 'pagerduty'; installed are"
@@ -94,7 +92,7 @@ def test_a_wrong_store_table_is_an_error(workspace: Workspace, table: str, repor
     workspace.configure(('severity = "default"\n', f'severity = "default"\n\n[store]\n{table}\n'))
 
     for command in ("explain", "send"):
-        assert reported in complaints(workspace, command)[0]
+        assert reported in errors(workspace, command)[0]
     run = workspace.alerthost("installations")
     assert run.returncode == 2
     assert reported.rpartition(": ")[2] in run.stderr

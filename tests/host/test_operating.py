@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from terminal import conversation
-from workspace import CHECKOUT, PLATFORM, Workspace, line
+from workspace import CHECKOUT, PLATFORM, Workspace, line, printed_lines
 
 from alerthost.cli.output import age
 from alerthost.cli.progress import Tracker
@@ -53,9 +52,7 @@ def listed(workspace: Workspace, *arguments: str) -> list[dict[str, Any]]:
 
 
 def reported(run: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the printed lines, with one blank between cells and without ages."""
-    shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", run.stdout, flags=re.MULTILINE)
-    return [" ".join(text.split()) for text in shown.splitlines() if text]
+    return printed_lines(run.stdout)
 
 
 # --- deliveries ------------------------------------------------------------------------------

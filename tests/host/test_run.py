@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 from serving import TOKEN, Process, ask, measured_when, post, run
-from workspace import CHECKOUT, PLATFORM, Workspace
+from workspace import CHECKOUT, PLATFORM, Workspace, errors_of
 
 from alerthost.cli.server import Server
 from alerthost.outbox.engine import Engine
@@ -296,17 +296,15 @@ def test_a_reload_to_a_taken_address_or_another_store_is_an_error(workspace: Wor
     assert not (workspace.folder / "other.db").exists()
 
 
-def refused(workspace: Workspace, **env: str | None) -> list[str]:
-    ran = workspace.alerthost("run", env=dict(env))
-    assert (ran.returncode, ran.stdout) == (2, "")
-    return ran.stderr.splitlines()
+def start_errors(workspace: Workspace, **env: str | None) -> list[str]:
+    return errors_of(workspace.alerthost("run", env=dict(env)))
 
 
 def test_run_reports_all_configuration_errors(workspace: Workspace) -> None:
     workspace.configure_http(
         ('installation = "acme"', 'installation = "acm"'), http='token = "env:ALERTHOST_TOKEN"'
     )
-    assert refused(workspace, ALERTHOST_TOKEN=None, PD_CHECKOUT=None) == [
+    assert start_errors(workspace, ALERTHOST_TOKEN=None, PD_CHECKOUT=None) == [
         "alerthost.toml, line 10: installation 'acme': settings.services[0].integration_key: "
         "the environment variable PD_CHECKOUT is not set",
         "alerthost.toml, line 19: rule 'Pages': actions[0].installation: "
@@ -320,7 +318,7 @@ def test_run_needs_a_token_to_listen_beyond_loopback(workspace: Workspace, host:
     workspace.configure()
     file = workspace.folder / "alerthost.toml"
     file.write_text(f'{file.read_text()}\n[http]\nlisten = "{host}:9095"\n')
-    assert refused(workspace) == [
+    assert start_errors(workspace) == [
         "alerthost.toml, line 24: http.listen: "
         "is beyond this machine; set a token too, or listen on 127.0.0.1"
     ]
@@ -346,13 +344,13 @@ def test_a_taken_address_and_an_impossible_store_are_errors(workspace: Workspace
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         file.write_text(text.replace(":0", f":{port}"))
-        [line] = refused(workspace)
+        [line] = start_errors(workspace)
     assert line == (
         "alerthost.toml, line 24: http.listen: "
         f"cannot listen on 127.0.0.1:{port}: Address already in use"
     )
     file.write_text(text + '[store]\nurl = "sqlite:///nowhere/alerthost.db"\n')
-    [line] = refused(workspace)
+    [line] = start_errors(workspace)
     assert line.endswith("cannot be created: its folder does not exist; create it first")
 
 

@@ -1,9 +1,10 @@
-"""``alerthost init`` writes a file that works once its key is set."""
+"""``alerthost init`` writes a file that works once its key is set; ``--version``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from workspace import CHECKOUT, Workspace
 
 
@@ -40,3 +41,13 @@ def test_an_unknown_provider_is_an_error(workspace: Workspace) -> None:
 
     assert run.returncode == 2
     assert "did you mean 'pagerduty'?" in run.stderr
+
+
+def test_the_version_is_that_of_alerthost(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"1.2.3 of {name}")
+
+    run = workspace.alerthost("--version")
+
+    assert run.stdout == "alerthost, version 1.2.3 of alerthost\n"

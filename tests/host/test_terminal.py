@@ -149,9 +149,9 @@ def test_errors_wrap_between_words(workspace: Workspace) -> None:
     code, seen = on_terminal(workspace, "connect", "pagerduty", "acme", columns=40)
 
     assert code == 2
-    complained = ESCAPE.sub("", seen).splitlines()
-    assert max(map(len, complained)) <= 40
-    assert " ".join(complained).startswith(
+    errors = ESCAPE.sub("", seen).splitlines()
+    assert max(map(len, errors)) <= 40
+    assert " ".join(errors).startswith(
         "account 'acme' already exists (alerthost.toml, line 4); use another name, "
     )
 

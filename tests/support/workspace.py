@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,3 +157,15 @@ def line(key: str = "db-1/disk", **fields: object) -> str:
         **fields,
     }
     return json.dumps(statement) + "\n"
+
+
+def errors_of(run: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the errors of a command that did nothing."""
+    assert (run.returncode, run.stdout) == (2, ""), run
+    return run.stderr.splitlines()
+
+
+def printed_lines(text: str) -> list[str]:
+    """Return the lines of an output, with one blank between cells and without ages."""
+    shown = re.sub(r" \d+ s([ ;]|$)", r" N s\1", text, flags=re.MULTILINE)
+    return [" ".join(each.split()) for each in shown.splitlines() if each]

@@ -1,4 +1,4 @@
-"""What commands open: the store, or a running engine whose submissions are tracked."""
+"""The store, or a running engine with signals and tracked submissions, for one command."""
 
 from __future__ import annotations
 
