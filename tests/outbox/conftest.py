@@ -9,8 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from engines import Clock, World
+from paging import Paging, fake_at
 
 from alerthost.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty
 
 numbers = itertools.count()
 
@@ -57,3 +59,16 @@ def worlds(database: Database, clock: Clock) -> Callable[..., World]:
         return World(database, clock, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def fake(clock: Clock) -> Iterator[FakePagerDuty]:
+    """Start a fake PagerDuty on the clock of the test."""
+    with fake_at(clock) as fake:
+        yield fake
+
+
+@pytest.fixture
+def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
+    """Return an engine that pages a service of the fake."""
+    return Paging(fake, database, clock)

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
-from engines import EITHER, START, Clock
-from paging import Paging, fake_at
+from engines import EITHER, START
+from paging import Paging
 
-from alerthost.store.database import Database
 from hostspec import Alert, Repair
-from pagerduty_plugin.testing import FakePagerDuty
 
 NOW = dt.datetime.fromtimestamp(START, dt.UTC)
 AHEAD = "ahead of this host's clock"
-
-
-@pytest.fixture
-def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    with fake_at(clock) as fake:
-        yield fake
-
-
-@pytest.fixture
-def at(fake: FakePagerDuty, database: Database, clock: Clock) -> Paging:
-    return Paging(fake, database, clock)
 
 
 @EITHER

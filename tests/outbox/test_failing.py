@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from engines import EITHER, START, Clock, World
-from paging import KEY, NEW_KEY, Paging, fake_at
+from paging import KEY, NEW_KEY, Paging
 
 from alerthost.outbox.retry_policy import LaneState
 from alerthost.store.database import Database
@@ -167,12 +167,6 @@ def test_a_page_from_a_clock_ahead_does_not_wait_for_a_flood(hours: int, world: 
     world.advance(61)
     sent = [sent.key for sent in world.page.sent]
     assert sent.index("page", 1) < 200
-
-
-@pytest.fixture
-def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    with fake_at(clock) as fake:
-        yield fake
 
 
 @EITHER

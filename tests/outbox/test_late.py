@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from engines import Clock
-from paging import KEY, Paging, alert, fake_at
+from paging import KEY, Paging, alert
 
-from alerthost.store.database import Database
 from pagerduty_plugin.testing import misbehaviour
 
 DETECTED = "2026-11-18T11:00:00.250Z"
 ACCEPTED = "2026-11-18T11:06:40.000Z"
-
-
-@pytest.fixture
-def at(database: Database, clock: Clock) -> Iterator[Paging]:
-    with fake_at(clock) as fake:
-        yield Paging(fake, database, clock)
 
 
 def payload(at: Paging) -> Any:

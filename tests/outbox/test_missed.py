@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from engines import Clock
-from paging import KEY, Paging, fake_at
+from paging import KEY, Paging
 
 from alerthost.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
-
-
-@pytest.fixture
-def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    with fake_at(clock) as fake:
-        yield fake
-
 
 REFUSED_OR_IN_DOUBT = [misbehaviour.throttling(), misbehaviour.failing(503)]
 

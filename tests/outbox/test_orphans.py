@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from engines import EITHER, Clock, complete_late, lease_as_dead_process
-from paging import KEY, NEW_KEY, Paging, alert, fake_at
+from paging import KEY, NEW_KEY, Paging, alert
 
 from alerthost.cli.incidents import state_of
 from alerthost.cli.session import cut_off_notes
@@ -23,12 +23,6 @@ from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.store.database import Database
 from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
-
-
-@pytest.fixture
-def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    with fake_at(clock) as fake:
-        yield fake
 
 
 @pytest.fixture

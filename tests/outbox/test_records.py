@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 from engines import EITHER, Clock
-from paging import KEY, fake_at
+from paging import KEY
 
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
 from hostspec.plugins import Rule, load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
-
-
-@pytest.fixture
-def fake(clock: Clock) -> Iterator[FakePagerDuty]:
-    with fake_at(clock) as fake:
-        yield fake
 
 
 def engine_of(
