@@ -41,9 +41,7 @@ def accepting(world: World) -> Any:
 
 
 @EITHER
-def test_a_log_handler_may_accept_what_is_logged_while_planning(
-    world: World, accepting: Accepting
-) -> None:
+def test_a_log_handler_may_accept_warnings_of_planning(world: World, accepting: Accepting) -> None:
     def plan(alert: Alert) -> Any:
         if alert.key == "disk":
             logging.getLogger("rules").warning("odd")
@@ -61,9 +59,7 @@ def test_a_log_handler_may_accept_what_is_logged_while_planning(
 
 
 @EITHER
-def test_what_is_logged_while_the_store_is_written_comes_afterwards(
-    world: World, accepting: Accepting
-) -> None:
+def test_logs_of_a_write_are_emitted_after_it(world: World, accepting: Accepting) -> None:
     log = logging.getLogger("pieces")
     world.drain()
     writer = world.engine._writer
@@ -125,7 +121,7 @@ def test_migrations_log_nothing_of_alembic(
     assert caplog.messages == ["of the program itself"]
 
 
-def test_what_is_blocked_late_or_given_up_is_logged(
+def test_blocked_late_and_undelivered_deliveries_are_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fail(OutcomeKind.MISCONFIGURED, OutcomeKind.MISCONFIGURED)

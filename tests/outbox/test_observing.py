@@ -132,7 +132,7 @@ def test_a_late_dead_lettered_delivery_is_reported_twice_under_one_id(
     assert len({number for _, number in of_bad}) == 1
 
 
-def test_every_delivery_is_reported_whatever_its_end(world: World) -> None:
+def test_every_delivery_is_reported_at_its_end(world: World) -> None:
     statuses = [UNREACHABLE, OutcomeKind.REJECTED, DELIVERED, FAULTED, OutcomeKind.THROTTLED]
     for number in range(40):
         world.fail(statuses[number % 5])
