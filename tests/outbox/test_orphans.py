@@ -15,7 +15,7 @@ from alerthost.cli.incidents import state_of
 from alerthost.cli.session import cut_off_notes
 from alerthost.config.configuration import Configuration
 from alerthost.outbox import completion, incident_store, orphans
-from alerthost.outbox.admin_rows import AdminError
+from alerthost.outbox.admin_rows import AdminError, DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
@@ -44,6 +44,14 @@ def orphaned(at: Paging) -> list[str]:
 def number_of(at: Paging) -> int:
     (row,) = at.engine.admin.incidents(orphaned=True)
     return row.id
+
+
+def queue_resolve(at: Paging) -> DeliveryRow:
+    """Resolve the orphaned incident by hand; return its queued resolve."""
+    submission_id = at.engine.admin.resolve(number_of(at))
+    assert submission_id
+    (queued,) = at.engine.admin.statuses([submission_id])[0].entries
+    return queued
 
 
 @EITHER
@@ -320,9 +328,7 @@ def test_an_orphan_stays_one_when_its_queued_resolve_is_discarded(
     at: Paging, database: Database
 ) -> None:
     engine = at.connect(NEW_KEY, KEY)
-    submission_id = engine.admin.resolve(number_of(at))
-    assert submission_id
-    (queued,) = engine.admin.statuses([submission_id])[0].entries
+    queued = queue_resolve(at)
 
     engine.admin.discard_delivery(queued.id)
 
@@ -340,9 +346,7 @@ def test_an_orphan_is_resolved_by_hand_after_its_resolve_was_discarded(
     at: Paging, command: str, database: Database
 ) -> None:
     engine = at.connect(NEW_KEY, KEY)
-    submission_id = engine.admin.resolve(number_of(at))
-    assert submission_id
-    (queued,) = engine.admin.statuses([submission_id])[0].entries
+    queued = queue_resolve(at)
     engine.admin.discard_delivery(queued.id)
 
     if command == "resolve":
