@@ -157,14 +157,17 @@ class Planner:
             )
 
     def _write_or_isolate(self, made: Sequence[PlannedSubmission], now: float) -> int:
+        """Write plans together; if one cannot be written, it must not block the others."""
         try:
             return self._write_all(made, now)
         except Exception as error:
             if _is_store_failure(error):
                 raise
-            # one plan cannot be written, and must not block the others
-            alone = (self._write_alone(each, now) for each in made)
-            return sum(itertools.takewhile(bool, alone))
+            if len(made) > 1:
+                alone = (self._write_or_isolate([each], now) for each in made)
+                return sum(itertools.takewhile(bool, alone))
+            failed = _failed(made[0].submission, error)  # a plugin returned an unstorable value
+        return self._write_all([failed], now)
 
     def _write_all(self, made: Sequence[PlannedSubmission], now: float) -> int:
         """Write plans in one transaction; return the number of written ones."""
@@ -197,15 +200,6 @@ class Planner:
                 self._most = self._most_queues
                 return
         self._most = min(2 * self._most, inbox.BATCH)
-
-    def _write_alone(self, made: PlannedSubmission, now: float) -> int:
-        try:
-            return self._write_all([made], now)
-        except Exception as error:
-            if _is_store_failure(error):
-                raise
-            broken = _failed(made.submission, error)  # a plugin returned an unstorable value
-        return self._write_all([broken], now)
 
     def _plan_one(
         self, snapshot: Snapshot, submission: Submission, now: float
