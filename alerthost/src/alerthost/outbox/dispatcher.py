@@ -83,15 +83,15 @@ class Dispatcher:
         lease_seconds: for which a lease is valid.
     """
 
-    _resources: Resources
-    _planner: Planner
-    _installations: Installations
-    _workers: int
-    _lease_seconds: float
-    _watch: Watch
-    _registration: Registration
-    _signal: Signal
-    _changes: Signal
+    _resources: Resources = attrs.field(alias="resources")
+    _planner: Planner = attrs.field(alias="planner")
+    _installations: Installations = attrs.field(alias="installations")
+    _workers: int = attrs.field(alias="workers")
+    _lease_seconds: float = attrs.field(alias="lease_seconds")
+    _watch: Watch = attrs.field(alias="watch")
+    _registration: Registration = attrs.field(alias="registration")
+    _signal: Signal = attrs.field(alias="signal")
+    _changes: Signal = attrs.field(alias="changes")
 
     _planning: threading.Lock = attrs.field(init=False, factory=threading.Lock)
     _pending: threading.Event = attrs.field(init=False, factory=threading.Event)

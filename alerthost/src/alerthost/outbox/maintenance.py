@@ -77,12 +77,12 @@ class Maintenance:
         is_stopping: returns True once the engine is to stop.
     """
 
-    _resources: Resources
-    _installations: Installations
-    _dispatcher: Dispatcher
-    _registration: Registration
-    _patience: Patience
-    _is_stopping: Callable[[], bool]
+    _resources: Resources = attrs.field(alias="resources")
+    _installations: Installations = attrs.field(alias="installations")
+    _dispatcher: Dispatcher = attrs.field(alias="dispatcher")
+    _registration: Registration = attrs.field(alias="registration")
+    _patience: Patience = attrs.field(alias="patience")
+    _is_stopping: Callable[[], bool] = attrs.field(alias="is_stopping")
     _looked_for_keys_at: float = attrs.field(init=False, default=float("-inf"))
 
     def run(self, worker_id: str) -> None:
@@ -166,7 +166,8 @@ class Maintenance:
 
 def held_leases(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
     """Return all leases in force, with the references of their incidents."""
-    return connection.execute(_HELD_LEASES).all()
+    found: Sequence[Any] = connection.execute(_HELD_LEASES).all()
+    return found
 
 
 def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str) -> int:
