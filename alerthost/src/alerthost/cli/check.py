@@ -81,24 +81,17 @@ def check(
     """
     screen = Screen()
     given = None if alerts is None else json_alerts.parse_files([alerts])
-    found = examine(path, online=online, alerts=given)
+    found = _examine(path, online=online, alerts=given)
     if as_json:
         screen.print_json(found)
     else:
-        show(found, screen, verbose=verbose)
-    sys.exit(exit_code(found))
-
-
-def exit_code(found: dict[str, Any]) -> int:
-    """Return 2 for a configuration error, 1 for a service that was not reached, else 0."""
+        _show(found, screen, verbose=verbose)
     if found["faults"]:
-        return 2
-    return 0 if found["well"] else 1
+        sys.exit(2)
+    sys.exit(0 if found["well"] else 1)
 
 
-def examine(
-    path: Path, *, online: bool = False, alerts: Iterable[ParsedAlert] | None = None
-) -> dict[str, Any]:
+def _examine(path: Path, *, online: bool, alerts: Iterable[ParsedAlert] | None) -> dict[str, Any]:
     """Check a configuration, and return the findings as JSON; see `check`."""
     try:
         source = ConfigFile.read(path)
@@ -141,7 +134,7 @@ def examine(
     }
 
 
-def show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
+def _show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
     """Print the findings."""
     if found["faults"]:
         for fault in found["faults"]:
