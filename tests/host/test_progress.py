@@ -79,13 +79,13 @@ class FakeEngine:
         self.error: type[StoreError] = StoreError
         self.idle: Iterator[bool] = itertools.cycle([True])
         self.settles = True
-        self.looks = 0
+        self.queries = 0
 
-    def plan(self, statement: str, *entries: DeliveryRow, note: Note | None = None) -> None:
-        self.known[statement] = SubmissionStatus(statement, note or Note(), entries)
+    def plan(self, submission_id: str, *entries: DeliveryRow, note: Note | None = None) -> None:
+        self.known[submission_id] = SubmissionStatus(submission_id, note or Note(), entries)
 
     def statuses(self, submission_ids: Sequence[str]) -> Sequence[SubmissionStatus]:
-        self.looks += 1
+        self.queries += 1
         return [self.known.get(each, SubmissionStatus(each, None, ())) for each in submission_ids]
 
     def wait_change(self, seen: int, timeout: float) -> int:
@@ -110,7 +110,7 @@ class FakeEngine:
 
 
 @pytest.fixture
-def store() -> FakeEngine:
+def engine() -> FakeEngine:
     return FakeEngine()
 
 
@@ -135,13 +135,13 @@ def screen() -> RecordingScreen:
 
 
 @pytest.fixture
-def tracker(store: FakeEngine, screen: RecordingScreen) -> Tracker:
-    return Tracker(cast("Engine", store), LaneNames(), screen)
+def tracker(engine: FakeEngine, screen: RecordingScreen) -> Tracker:
+    return Tracker(cast("Engine", engine), LaneNames(), screen)
 
 
 @pytest.fixture
-def sender(store: FakeEngine, tracker: Tracker) -> Sender:
-    return Sender(Session(cast("Engine", store), Interrupts(), tracker, Screen()))
+def sender(engine: FakeEngine, tracker: Tracker) -> Sender:
+    return Sender(Session(cast("Engine", engine), Interrupts(), tracker, Screen()))
 
 
 def track(progress: Tracker, *names: str) -> None:
@@ -159,14 +159,14 @@ def parsed(*keys: str) -> list[ParsedAlert]:
 
 
 def test_outcomes_are_shown_in_the_order_of_the_alerts(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "one", "two")
-    store.plan("two", row("two"))
+    engine.plan("two", row("two"))
 
     tracker.update(0)
     assert screen.shown == []
-    store.plan("one", row("one"))
+    engine.plan("one", row("one"))
     tracker.update(0)
 
     assert screen.shown == [
@@ -178,14 +178,14 @@ def test_outcomes_are_shown_in_the_order_of_the_alerts(
 
 def test_an_outcome_waits_for_an_earlier_one_only_briefly(
     tracker: Tracker,
-    store: FakeEngine,
+    engine: FakeEngine,
     screen: RecordingScreen,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(progress, "IN_ORDER", -1.0)
     track(tracker, "one", "two")
-    store.plan("one", row("one"), queued_row("one"))
-    store.plan("two", row("two"))
+    engine.plan("one", row("one"), queued_row("one"))
+    engine.plan("two", row("two"))
 
     tracker.update(0)
 
@@ -197,7 +197,7 @@ def test_an_outcome_waits_for_an_earlier_one_only_briefly(
 
 
 def test_a_failure_is_shown_once_and_then_its_success(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "one")
     tried = queued_row("one", **FAILED)
@@ -209,7 +209,7 @@ def test_a_failure_is_shown_once_and_then_its_success(
         attrs.evolve(tried, attempts=3, outcome=OutcomeKind.FAULTED, reason="503"),
         attrs.evolve(row("one"), id=tried.id, attempts=4),
     ):
-        store.plan("one", again)
+        engine.plan("one", again)
         tracker.update(0)
 
     assert screen.shown == [
@@ -221,19 +221,19 @@ def test_a_failure_is_shown_once_and_then_its_success(
 
 def test_a_blocked_delivery_is_tried_before_it_is_shown(
     tracker: Tracker,
-    store: FakeEngine,
+    engine: FakeEngine,
     screen: RecordingScreen,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     track(tracker, "one")
     held = queued_row("one", lane=LaneState.BLOCKED, lane_reason="wrong key")
-    store.plan("one", held)
+    engine.plan("one", held)
 
     tracker.update(0)
-    store.plan("one", attrs.evolve(held, attempts=1, sending=True))
+    engine.plan("one", attrs.evolve(held, attempts=1, sending=True))
     tracker.update(0)
     assert screen.shown == []
-    store.plan("one", held)
+    engine.plan("one", held)
     monkeypatch.setattr(tracked, "UNTRIED", 0.0)
     tracker.update(0)
 
@@ -242,13 +242,13 @@ def test_a_blocked_delivery_is_tried_before_it_is_shown(
 
 
 def test_deliveries_left_at_the_end_count_as_queued(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "unplanned", "untried", "partly", "known")
-    store.plan("untried", queued_row("untried"))
-    store.plan("partly", row("partly"), queued_row("partly", **FAILED))
+    engine.plan("untried", queued_row("untried"))
+    engine.plan("partly", row("partly"), queued_row("partly", **FAILED))
     tracker.update(0)
-    store.plan("known", row("known"))
+    engine.plan("known", row("known"))
 
     tracker.finish()
 
@@ -266,11 +266,11 @@ def test_deliveries_left_at_the_end_count_as_queued(
 
 
 def test_a_failure_that_was_shown_is_not_shown_again_at_the_end(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "one")
     tried = queued_row("one", **FAILED)
-    store.plan("one", tried, queued_row("one"))
+    engine.plan("one", tried, queued_row("one"))
     tracker.update(0)
     tracker.finish()
 
@@ -278,12 +278,12 @@ def test_a_failure_that_was_shown_is_not_shown_again_at_the_end(
 
 
 def test_alerts_without_a_delivery_are_shown_with_the_reason(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "one", "two", "three")
-    store.plan("one", note=Note("no rule matches"))
-    store.plan("two", note=Note("no open incident"))
-    store.plan("three")
+    engine.plan("one", note=Note("no rule matches"))
+    engine.plan("two", note=Note("no open incident"))
+    engine.plan("three")
 
     tracker.update(0)
 
@@ -299,11 +299,11 @@ def test_alerts_without_a_delivery_are_shown_with_the_reason(
 
 
 def test_coalesced_and_discarded_deliveries_are_not_failures(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen
 ) -> None:
     track(tracker, "one")
     over = row("one", state=DeliveryState.DISCARDED, outcome=None, reason="its problem is over")
-    store.plan("one", row("one", state=DeliveryState.COALESCED), over)
+    engine.plan("one", row("one", state=DeliveryState.COALESCED), over)
 
     tracker.update(0)
 
@@ -318,21 +318,21 @@ def test_coalesced_and_discarded_deliveries_are_not_failures(
 
 
 def test_many_submissions_are_queried_in_turn(
-    tracker: Tracker, store: FakeEngine, screen: RecordingScreen, monkeypatch: Any
+    tracker: Tracker, engine: FakeEngine, screen: RecordingScreen, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(progress, "WINDOW", 2)
     monkeypatch.setattr(progress, "PACE", 0.0)
     monkeypatch.setattr(progress, "IN_ORDER", -1.0)
     track(tracker, "a", "b", "c", "d", "e")
-    store.plan("a", queued_row("a", **FAILED))
+    engine.plan("a", queued_row("a", **FAILED))
     for name in "de":
-        store.plan(name, row(name))
+        engine.plan(name, row(name))
 
     for _ in range(4):
         tracker.update(0)
     assert {text.split()[3] for text in screen.shown} == {"a", "d", "e"}
     for name in "abc":
-        store.plan(name, row(name))
+        engine.plan(name, row(name))
     for _ in range(4):
         tracker.update(0)
 
@@ -341,7 +341,7 @@ def test_many_submissions_are_queried_in_turn(
 
 
 def test_many_submissions_are_not_queried_at_each_change(
-    tracker: Tracker, store: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "WINDOW", 1)
     monkeypatch.setattr(progress, "PACE", 1e9)
@@ -350,35 +350,35 @@ def test_many_submissions_are_not_queried_at_each_change(
 
     tracker.update(0)
 
-    assert store.looks == 0
+    assert engine.queries == 0
 
 
 def test_the_store_is_polled_if_nothing_changes_here(
-    tracker: Tracker, store: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may deliver a tracked submission, without a signal here."""
-    monkeypatch.setattr(store, "wait_change", lambda seen, timeout: seen)
+    monkeypatch.setattr(engine, "wait_change", lambda seen, timeout: seen)
     monkeypatch.setattr(progress, "POLL", 1e9)
     monkeypatch.setattr(tracker, "_queried_at", -1e10)
     track(tracker, "one")
     for _ in range(5):
         tracker.update(0)
-    store.plan("one", row("one"))
+    engine.plan("one", row("one"))
     tracker.update(0)
-    assert (store.looks, tracker.count) == (1, 1)
+    assert (engine.queries, tracker.count) == (1, 1)
 
     monkeypatch.setattr(progress, "POLL", -1.0)
     tracker.update(0)
-    assert (store.looks, tracker.count) == (2, 0)
+    assert (engine.queries, tracker.count) == (2, 0)
 
 
 def test_without_progress_the_oldest_is_no_longer_tracked(
-    tracker: Tracker, store: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerthost.cli.session.STUCK", -1.0)
     track(tracker, "one", "two", "three")
-    store.plan("two", queued_row("two", **FAILED))
-    work = Session(cast("Engine", store), Interrupts(), tracker, Screen())
+    engine.plan("two", queued_row("two", **FAILED))
+    work = Session(cast("Engine", engine), Interrupts(), tracker, Screen())
 
     work.make_room(2)
 
@@ -387,11 +387,11 @@ def test_without_progress_the_oldest_is_no_longer_tracked(
 
 
 def test_tracking_waits_for_room_while_there_is_progress(
-    tracker: Tracker, store: FakeEngine
+    tracker: Tracker, engine: FakeEngine
 ) -> None:
     track(tracker, "one", "two")
-    store.plan("one", row("one"))
-    work = Session(cast("Engine", store), Interrupts(), tracker, Screen())
+    engine.plan("one", row("one"))
+    work = Session(cast("Engine", engine), Interrupts(), tracker, Screen())
 
     work.make_room(2)
 
@@ -402,44 +402,44 @@ def test_tracking_waits_for_room_while_there_is_progress(
 # --- accepting alerts ------------------------------------------------------------------------
 
 
-def test_alerts_of_one_identity_are_accepted_one_by_one(sender: Sender, store: FakeEngine) -> None:
+def test_alerts_of_one_identity_are_accepted_one_by_one(sender: Sender, engine: FakeEngine) -> None:
     sender.run(parsed("a", "b", "a", "a"), 10)
 
-    assert [key for group in store.accepted for key in group] == ["a", "b", "a", "a"]
-    assert max(group.count("a") for group in store.accepted) == 1
+    assert [key for group in engine.accepted for key in group] == ["a", "b", "a", "a"]
+    assert max(group.count("a") for group in engine.accepted) == 1
 
 
 def test_alerts_of_one_identity_wait_for_each_other_only_briefly(
-    sender: Sender, store: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, engine: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.settles = False
+    engine.settles = False
     monkeypatch.setattr(send, "APART", 0.0)
 
     sender.run(parsed("a", "a", "a"), 0.2)
 
-    assert sum(map(len, store.accepted)) == 3
+    assert sum(map(len, engine.accepted)) == 3
     assert tracker.count == 3
 
 
 def test_alerts_still_waiting_at_the_timeout_are_accepted(
-    sender: Sender, store: FakeEngine
+    sender: Sender, engine: FakeEngine
 ) -> None:
-    store.settles = False
+    engine.settles = False
 
     sender.run(parsed("a", "a", "a"), 0)
 
-    assert store.accepted == [["a"], ["a", "a"]]
+    assert engine.accepted == [["a"], ["a", "a"]]
 
 
 def test_many_alerts_of_one_identity_do_not_wait_for_each_other(
-    sender: Sender, store: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST_APART", 2)
-    store.settles = False
+    engine.settles = False
 
     sender.run(parsed("a", "a", "a", "a", "a"), 0)
 
-    assert sum(map(len, store.accepted)) == 5
+    assert sum(map(len, engine.accepted)) == 5
 
 
 @pytest.mark.parametrize(
@@ -451,26 +451,26 @@ def test_many_alerts_of_one_identity_do_not_wait_for_each_other(
 )
 def test_a_lost_or_unknown_commit_is_shown(
     sender: Sender,
-    store: FakeEngine,
+    engine: FakeEngine,
     screen: RecordingScreen,
     error: type[StoreError],
     reported: str,
 ) -> None:
-    store.failing, store.error = True, error
+    engine.failing, engine.error = True, error
     sender.run(parsed("a"), 10)
     assert screen.errors == [f"line 1: {reported}: the disk is full"]
 
 
 def test_an_alert_that_is_not_accepted_is_shown(
     sender: Sender,
-    store: FakeEngine,
+    engine: FakeEngine,
     tracker: Tracker,
     screen: RecordingScreen,
 ) -> None:
     def given() -> Iterator[ParsedAlert]:
         yield from parsed("a")
 
-    store.failing = True
+    engine.failing = True
     sender.run(given(), 10)
 
     assert screen.errors == ["line 1: not accepted: the disk is full"]
@@ -500,16 +500,16 @@ def test_an_invalid_alert_is_shown(
     assert tracker.tally.counts[Count.FAULTY] == 1
 
 
-def test_due_deliveries_of_earlier_runs_are_finished(sender: Sender, store: FakeEngine) -> None:
-    store.idle = iter([False, False, True])
+def test_due_deliveries_of_earlier_runs_are_finished(sender: Sender, engine: FakeEngine) -> None:
+    engine.idle = iter([False, False, True])
 
     sender.run([], 10)
 
-    assert list(store.idle) == []
+    assert list(engine.idle) == []
 
 
 def test_few_alerts_are_remembered_while_they_are_delivered(
-    sender: Sender, store: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, engine: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
 
@@ -520,20 +520,20 @@ def test_few_alerts_are_remembered_while_they_are_delivered(
 
 
 def test_reading_waits_for_room_while_there_is_progress(
-    sender: Sender, store: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, engine: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
     monkeypatch.setattr(send, "GROUP", 1)
-    store.settles = False
+    engine.settles = False
 
     def wait_change(seen: int, timeout: float) -> int:
         if seen % 3 == 2:
-            for group in store.accepted:
+            for group in engine.accepted:
                 for key in group:
-                    store.plan(key, row(key))
+                    engine.plan(key, row(key))
         return seen + 1
 
-    monkeypatch.setattr(store, "wait_change", wait_change)
+    monkeypatch.setattr(engine, "wait_change", wait_change)
 
     def given() -> Iterator[ParsedAlert]:
         yield from parsed("a", "b", "c")
@@ -544,21 +544,21 @@ def test_reading_waits_for_room_while_there_is_progress(
 
 
 def test_reading_continues_without_progress(
-    sender: Sender, store: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    sender: Sender, engine: FakeEngine, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "MOST", 1)
     monkeypatch.setattr(send, "GROUP", 1)
     monkeypatch.setattr(send, "STUCK", -1.0)
-    store.settles = False
+    engine.settles = False
 
     sender.run(parsed("a", "b", "c"), 0)
 
-    assert sum(map(len, store.accepted)) == 3
+    assert sum(map(len, engine.accepted)) == 3
     assert tracker.count < 3
 
 
 def test_a_signal_ends_reading_and_accepts_what_was_read(
-    store: FakeEngine, tracker: Tracker
+    engine: FakeEngine, tracker: Tracker
 ) -> None:
     interrupts = Interrupts()
     blocked = threading.Event()
@@ -568,11 +568,11 @@ def test_a_signal_ends_reading_and_accepts_what_was_read(
         interrupts.count += 1
         blocked.wait()
 
-    store.settles = False
-    Sender(Session(cast("Engine", store), interrupts, tracker, Screen())).run(given(), 10)
+    engine.settles = False
+    Sender(Session(cast("Engine", engine), interrupts, tracker, Screen())).run(given(), 10)
     blocked.set()
 
-    assert sorted(key for group in store.accepted for key in group) == ["a", "b"]
+    assert sorted(key for group in engine.accepted for key in group) == ["a", "b"]
 
 
 # --- `alerthost deliveries` ------------------------------------------------------------------
