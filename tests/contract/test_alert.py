@@ -741,7 +741,7 @@ def _stands(name: str, value: Any, alert: Alert) -> bool:
     if name == "severity":
         return Severity.understand(value) is held
     if name in ("started_at", "updated_at"):
-        return held is None and not value.strip()  # all others become UTC, with a repair
+        return held is None and is_blank(value)  # all others become UTC, with a repair
     if name == "details":  # to which unknown fields may have come
         return value.items() <= held.items()
     if name in ("links", "images"):  # in which an empty field is as good as none
