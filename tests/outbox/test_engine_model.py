@@ -26,10 +26,11 @@ from recorder import SILENT, Page, PagerPlugin, rule_of
 from size import EXAMPLES, SEARCHES
 
 from alerthost.outbox import planner
-from alerthost.outbox.admin_rows import GIVEN_UP, AdminError, DeliveryRow
+from alerthost.outbox.admin_rows import AdminError, DeliveryRow
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.maintenance import Patience
+from alerthost.outbox.retry_policy import GIVEN_UP
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, metadata
 from hostspec import (
