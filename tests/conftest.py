@@ -49,7 +49,7 @@ numbers = itertools.count()
 
 
 def pytest_collection_finish() -> None:
-    """Look no more at the tests and modules, which stay."""
+    """Exempt the tests and modules, which stay, from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -68,7 +68,7 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _warnings_are_heard() -> Iterator[None]:
-    """Fail a test that leaves logging so that the next one would wait for a warning in vain."""
+    """Fail a test that leaves logging in a state in which the next one gets no warnings."""
     before = logging.root.level, logging.root.manager.disable
     yield
     assert (logging.root.level, logging.root.manager.disable) == before
@@ -84,7 +84,7 @@ def _tables_are_made_quickly() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _plugins_are_found_quickly() -> Iterator[None]:
-    """Look through what is installed once; see `_all_distributions_are_read`."""
+    """Read the installed distributions once; see `_all_distributions_are_read`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "distributions", discovery.remembered)
         yield
@@ -100,7 +100,7 @@ def _statements_are_compiled_once() -> Iterator[None]:
 
 @pytest.fixture
 def _all_distributions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look through what is installed at every load: for tests that install something."""
+    """Read the installed distributions at every load, for tests that install some."""
     monkeypatch.setattr(loading, "distributions", discovery.find)
 
 
@@ -119,7 +119,7 @@ def _celery_leaves_logging_alone() -> Iterator[None]:
 
 
 def _set_nothing_up(**_: object) -> None:
-    """Stand in for a program that sets up logging by itself."""
+    """Stand in for a program that configures logging."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every row of the page on limits names existing tests, or the reason why there are none."""
+"""Every row of the page on limits names existing tests, or the reason why it has no test."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ def test_alertmanager_opens_and_resolves_an_incident(
     fake: FakePagerDuty, alertmanager: str
 ) -> None:
     """An incident opens and is resolved by Alertmanager's requests alone."""
-    alertmanagers.tell(alertmanager, fires=True)
+    alertmanagers.post(alertmanager, fires=True)
     fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["triggered"], 60)
-    alertmanagers.tell(alertmanager, fires=False)
+    alertmanagers.post(alertmanager, fires=False)
     fake.wait_for(lambda fake: [each.state for each in fake.incidents] == ["resolved"], 60)
 
     (incident,) = fake.incidents

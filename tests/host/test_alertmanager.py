@@ -279,11 +279,11 @@ def test_real_alertmanager_fires_and_resolves(workspace: Workspace, tmp_path: Pa
         alertmanagers.running(documented(url, token), tmp_path) as alertmanager_url,
     ):
         for instance in ("db-1", "db-2"):
-            alertmanagers.tell(alertmanager_url, fires=True, instance=instance, severity="critical")
+            alertmanagers.post(alertmanager_url, fires=True, instance=instance, severity="critical")
         workspace.fake.wait_for(
             lambda fake: [each.state for each in fake.incidents] == ["triggered"] * 4, 60
         )
-        alertmanagers.tell(alertmanager_url, fires=False, instance="db-1", severity="critical")
+        alertmanagers.post(alertmanager_url, fires=False, instance="db-1", severity="critical")
         workspace.fake.wait_for(
             lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 60
         )

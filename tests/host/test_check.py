@@ -331,7 +331,11 @@ def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:
         if alert.severity is Severity.DEBUG:
             return [
                 Suppression(
-                    "pager.page", "acme", "nobody cares", "night-watch", notes=("another failed",)
+                    "pager.page",
+                    "acme",
+                    "the team is away",
+                    "night-watch",
+                    notes=("another failed",),
                 )
             ]
         if alert.severity is Severity.INFO:
@@ -349,7 +353,7 @@ def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:
     assert err == [
         "note: rule 'Pages': no firing alert of info is sent",
         "note: rule 'Pages': an enricher sulked",
-        "note: rule 'Pages': suppressed: nobody cares",
+        "note: rule 'Pages': suppressed: the team is away",
         "note: rule 'Pages': another failed",
     ]
 

@@ -22,7 +22,7 @@ name = "acme"
 region = "us"  # or "eu"
 services = [
   { name = "checkout", integration_key = "env:PD_CHECKOUT" },
-  # { name = "nobody" },
+  # { name = "absent" },
   # },
   { name = "platform", integration_key = "file:/run/pd" },
 ]
@@ -95,7 +95,7 @@ def test_missing_part_has_the_line_of_the_nearest_table(path: str, line: int) ->
     assert line_of(CONFIG, path) == line
 
 
-@pytest.mark.parametrize("path", ["", "nobody", "nobody[0].name", "severity", "[0]", "."])
+@pytest.mark.parametrize("path", ["", "absent", "absent[0].name", "severity", "[0]", "."])
 def test_part_outside_of_any_table_has_no_line(path: str) -> None:
     assert line_of(CONFIG, path) is None
 

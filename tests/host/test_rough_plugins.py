@@ -98,11 +98,12 @@ def test_suppressed_deliveries_are_shown_and_counted(
 
     assert sent.returncode == 0
     assert (
-        "suppressed     firing       r                 suppressed  nobody is awake" in sent.stdout
+        "suppressed     firing       r                 suppressed  the team is asleep"
+        in sent.stdout
     )
     assert sent.stdout.endswith("1 alert, 2 deliveries (2 delivered), 1 suppressed\n")
     assert sent.stderr == "note: another plugin sulked\n"
     reported = (
-        "  suppressed by night-watch at r: nobody is awake\n    note: another plugin sulked\n"
+        "  suppressed by night-watch at r: the team is asleep\n    note: another plugin sulked\n"
     )
     assert reported in explained.stdout

@@ -99,7 +99,7 @@ def test_fork_waits_for_changes_in_other_threads(lock_of: forking.Locked) -> Non
 
 @pytest.mark.parametrize("make", [FairLocks, IncidentMemory])
 def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> None:
-    """This repeats in this process what happens in a child, whose coverage is not measured."""
+    """Repeat the steps of a child in this process: the coverage of a child is not measured."""
     each = make()
     before = each._lock
 

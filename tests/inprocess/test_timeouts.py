@@ -79,7 +79,7 @@ class Observer:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hanging], None]:
-    """Let a host with a short limit give up only when all other calls are over."""
+    """A host with a short limit gives up only when all other calls are over."""
     return lambda hanging: monkeypatch.setattr("hostspec.inprocess.host.wait", hanging.wait)
 
 

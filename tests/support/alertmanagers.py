@@ -74,7 +74,7 @@ def running(configuration: str, folder: Path) -> Iterator[str]:
             process.communicate(timeout=60)
 
 
-def tell(alertmanager: str, *, fires: bool, **labels: str) -> None:
+def post(alertmanager: str, *, fires: bool, **labels: str) -> None:
     """Post an alert to Alertmanager: firing, or resolved."""
     alert = {
         "labels": {"alertname": "DiskFull", "instance": "db-1", **labels},

@@ -58,7 +58,7 @@ class Shout(Action[Nothing, Nothing]):
                 Suppression(
                     self.name,
                     installation.name,
-                    "nobody is awake",
+                    "the team is asleep",
                     "night-watch",
                     notes=("another plugin sulked",),
                 )

@@ -34,7 +34,7 @@ def main() -> int:
     quiet = ("--disable-pip-version-check", "--quiet", "--no-index", "--no-deps")
     if python("pip", "install", *quiet, "--target", SITE, *WHEELS.glob("*.whl")):
         return 1
-    # what comes first on the path wins, modules and entry points alike: the editable
+    # the first entry on the path wins, modules and entry points alike: the editable
     # installations of the environment are hidden by the wheels
     env = {**os.environ, "PYTHONPATH": str(SITE), "HOSTSPEC_WHEELS": "1"}
     # else each of the many programs that the tests start would compile all of it again

@@ -1,4 +1,4 @@
-"""The wheels hold what they should, and the tests that are meant to run on them do."""
+"""The wheels hold all files of the source, and the tests for them run on them."""
 
 from __future__ import annotations
 
