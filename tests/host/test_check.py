@@ -333,7 +333,7 @@ def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:
                 Suppression(
                     "pager.page",
                     "acme",
-                    "the team is away",
+                    "away",
                     "night-watch",
                     notes=("another failed",),
                 )
@@ -353,7 +353,7 @@ def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:
     assert err == [
         "note: rule 'Pages': no firing alert of info is sent",
         "note: rule 'Pages': an enricher sulked",
-        "note: rule 'Pages': suppressed: the team is away",
+        "note: rule 'Pages': suppressed: away",
         "note: rule 'Pages': another failed",
     ]
 

@@ -97,13 +97,8 @@ def test_suppressed_deliveries_are_shown_and_counted(
     explained = workspace.process("explain", given=line("suppressed"), env=environment)
 
     assert sent.returncode == 0
-    assert (
-        "suppressed     firing       r                 suppressed  the team is asleep"
-        in sent.stdout
-    )
+    assert "suppressed     firing       r                 suppressed  all asleep" in sent.stdout
     assert sent.stdout.endswith("1 alert, 2 deliveries (2 delivered), 1 suppressed\n")
     assert sent.stderr == "note: another plugin sulked\n"
-    reported = (
-        "  suppressed by night-watch at r: the team is asleep\n    note: another plugin sulked\n"
-    )
+    reported = "  suppressed by night-watch at r: all asleep\n    note: another plugin sulked\n"
     assert reported in explained.stdout

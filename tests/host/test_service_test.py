@@ -353,14 +353,14 @@ def test_an_action_without_acknowledge_is_closed(run: Any) -> None:
 def test_a_suppressed_trigger_opens_nothing(run: Any) -> None:
     action = Aimed()
     action.behaviour["plan"] = lambda alert: [
-        Suppression("pager.page", "acme", "the team is asleep", "night-watch", notes=("it sulked",))
+        Suppression("pager.page", "acme", "all asleep", "night-watch", notes=("it sulked",))
     ]
 
     code, _, err = run(action)
 
     assert code == 1
     assert err.splitlines() == [
-        "suppressed at acme: the team is asleep",
+        "suppressed at acme: all asleep",
         "note: it sulked",
         "No incident was opened at acme/Everybody.",
     ]

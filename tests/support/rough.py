@@ -58,7 +58,7 @@ class Shout(Action[Nothing, Nothing]):
                 Suppression(
                     self.name,
                     installation.name,
-                    "the team is asleep",
+                    "all asleep",
                     "night-watch",
                     notes=("another plugin sulked",),
                 )
