@@ -66,7 +66,7 @@ sys.stdin.read()
 @pytest.mark.proof
 @pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_the_deliveries_of_a_killed_worker_are_resumed_long_before_their_leases_run_out(
+def test_deliveries_of_a_killed_worker_are_resumed_before_their_leases_run_out(
     database: Database, tmp_path: Path, running: ExitStack, *, pooled: bool
 ) -> None:
     url = server_of(database)
