@@ -103,8 +103,7 @@ async def received(
     await threads.work(0, lambda: authenticate(request, table))
     content_type, codec = _content_type(request, content_types)
     with _BodyMemory(threads.large_bodies) as memory:
-        body = await _read_body(request, table.largest_body, memory)
-        yield _decoded(body, codec) if codec else body, content_type
+        yield _decoded(await _read_body(request, table.largest_body, memory), codec), content_type
 
 
 class _BodyMemory:
@@ -214,6 +213,8 @@ async def _read_body(request: Request, largest: int, memory: _BodyMemory) -> byt
 
 
 def _decoded(body: bytes, codec: str) -> bytes:
+    if not codec:
+        return body
     try:
         return body.decode(codec).encode()
     except UnicodeError:
