@@ -89,8 +89,6 @@ def root() -> None:
     logging.getLogger("hostspec.planning").addHandler(logging.NullHandler())
 
 
-def command(
-    short_help: str, *, example: str, name: str | None = None
-) -> Callable[[Function], click.Command]:
+def command(short_help: str, *, example: str) -> Callable[[Function], click.Command]:
     """Make a command of a function, whose docstring is the help."""
-    return root.command(name, short_help=short_help, example=example)
+    return root.command(short_help=short_help, example=example)
