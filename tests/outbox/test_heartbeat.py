@@ -307,6 +307,21 @@ def test_a_worker_with_a_lost_connection_continues_to_beat(
 
 
 @SERVER
+def test_a_worker_continues_to_beat_after_any_error(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT", 0.01)
+    mine = heartbeat.presence(database)
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "session", lambda: 1 / 0)
+        mine._close()  # type: ignore[attr-defined]
+        wait_until(lambda: "the heartbeat failed at " in caplog.text)
+    [(seen,)] = execute(database, "SELECT seen_at FROM workers")
+    wait_until(lambda: execute(database, "SELECT seen_at FROM workers") > [(seen,)])
+    mine.leave()
+
+
+@SERVER
 def test_a_worker_leaves_while_the_server_is_away(
     database: Database, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import glob
+import logging
 import threading
 import time
 import uuid
@@ -22,6 +23,9 @@ from alerthost.outbox import backend
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.tables import workers
+from hostspec.errors import describe_any_error
+
+_log = logging.getLogger("hostspec")
 
 OLD: Final = 3600.0
 """Seconds after which an unlocked lock file, or the row of a silent worker, is removed."""
@@ -207,8 +211,11 @@ class RowPresence(Presence):
 
     def _run(self) -> None:
         while not self._left.wait(BEAT):
-            with contextlib.suppress(StoreError, SQLAlchemyError):  # the other threads log it
-                self.beat()
+            try:
+                with contextlib.suppress(StoreError, SQLAlchemyError):  # the other threads log it
+                    self.beat()
+            except BaseException as error:  # noqa: BLE001 -- a live worker never stops beating
+                _log.error("the heartbeat %s", describe_any_error(error))
 
     def _execute(self, statement: sa.Executable, values: dict[str, Any]) -> sa.CursorResult[Any]:
         """Execute and commit on a connection outside the pool, whose connections may all be busy.
