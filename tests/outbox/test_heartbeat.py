@@ -70,6 +70,29 @@ def test_a_worker_may_leave_twice(database: Database) -> None:
 
 
 @EITHER
+def test_a_worker_registers_again_after_an_interrupted_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registration = heartbeat.Registration(database)
+    first = registration.enter()
+    mine = registration.current
+    assert mine
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mine, "leave", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            registration.leave()
+
+    with registration.registered() as second:
+        assert second != first
+        assert heartbeat.is_worked_on(database)
+    mine.leave()
+
+
+@EITHER
 def test_a_killed_worker_is_gone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "SILENCE", 3.0)
     monkeypatch.setattr(heartbeat, "CHANCE", 1.0)

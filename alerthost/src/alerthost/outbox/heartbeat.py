@@ -321,8 +321,8 @@ class Registration:
         with self._lock:
             self._users -= 1
             if self.current is not None and not self._users:
-                self.current.leave()
-                self.current = None
+                left, self.current = self.current, None  # even if it is interrupted
+                left.leave()
 
     @contextlib.contextmanager
     def registered(self) -> Iterator[str]:
