@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 import pytest
+import sqlalchemy as sa
 from engines import START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.cli.deliveries import delivery_json as as_json
 from alerthost.config.plugins import LaneNames
-from alerthost.outbox import serialisation
+from alerthost.outbox import incident_store, serialisation
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec import Capabilities, Outcome, OutcomeKind
@@ -387,7 +389,7 @@ def test_an_incident_with_a_delivery_in_flight_is_not_forgotten(world: World) ->
 def test_very_many_statuses_are_read_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alerthost.outbox.admin_rows.TOGETHER", 2)
+    monkeypatch.setattr("alerthost.outbox.admin_queries.TOGETHER", 2)
     ids = [world.accept(f"disk-{number}") for number in range(5)]
     world.drain()
 
@@ -397,6 +399,29 @@ def test_very_many_statuses_are_read_in_parts(
     assert [status.entries[0].delivery.alert.key for status in statuses] == [
         f"disk-{number}" for number in range(5)
     ]
+
+
+def test_very_many_incidents_are_read_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"disk-{number}" for number in range(5)]
+    for key in keys:
+        world.accept(key)
+    world.drain()
+    whole = world.engine.admin.incidents()
+    held: list[int] = []
+    find = incident_store.incidents_of
+
+    def counted(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> Any:
+        held.append(len(rows))
+        return find(connection, rows)
+
+    monkeypatch.setattr("alerthost.outbox.admin_queries.TOGETHER", 2)
+    monkeypatch.setattr(incident_store, "incidents_of", counted)
+
+    assert world.engine.admin.incidents() == whole
+    assert sorted(row.incident.ref.correlation_key for row in whole) == keys
+    assert held == [2, 2, 1]
 
 
 def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

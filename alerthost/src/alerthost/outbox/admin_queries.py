@@ -241,8 +241,12 @@ class AdminQueries:
                 if installation is not None:
                     which = which.where(incidents.c.installation == installation)
                 found += connection.execute(which)
-            found.sort(key=lambda row: row.changed_at)
-            return tuple(build_incident_rows(connection, found[:most]))
+            found = sorted(found, key=lambda row: row.changed_at)[:most]
+            return tuple(
+                row
+                for first in range(0, len(found), TOGETHER)
+                for row in build_incident_rows(connection, found[first : first + TOGETHER])
+            )
 
     def ways(self) -> Mapping[tuple[str, str], int]:
         """Count the open incidents by the action and the installation that lead to them."""

@@ -237,7 +237,7 @@ def build_statuses(
 
 
 TOGETHER: Final = 500
-"""Submissions per query: databases limit the number of parameters."""
+"""Submissions or incidents per query: databases limit the number of parameters."""
 
 
 _NOTES: Final = sa.select(submissions.c.submission_id, submissions.c.note).where(
