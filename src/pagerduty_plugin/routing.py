@@ -1,4 +1,4 @@
-"""Services and keys: which services an action reaches, and which integration key it uses. Pure.
+"""Services and keys: which services an action reaches, and which integration key it uses.
 
 PagerDuty calls an integration key a routing key in the Events API.
 """
