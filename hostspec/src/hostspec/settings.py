@@ -36,8 +36,8 @@ class SettingInfo:
         label: its name in forms.
         help: a sentence that explains it.
         choices: the allowed values, also of a list's entries; empty for any.
-        minimum: the minimum number, also of a list's entries, as is the ``maximum``.
-        maximum: the maximum number.
+        minimum: the minimum number, also of a list's entries; None for none.
+        maximum: the maximum number, likewise.
         least_items: the minimum number of entries of a list or table.
         check: returns the reason why a value is invalid, or None; called for each entry of a
             table. It may raise `FaultsError` to give paths within the value.

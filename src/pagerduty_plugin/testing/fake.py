@@ -245,7 +245,7 @@ class FakePagerDuty:
                 script.clear()
 
     def wait_for(self, predicate: Callable[[FakePagerDuty], object], timeout: float = 60.0) -> None:
-        """Wait some seconds at most for a condition; it is checked again after every request.
+        """Wait at most ``timeout`` seconds for a condition, which is checked after every request.
 
         Raises:
             TimeoutError: it still does not hold; the message lists requests and incidents.

@@ -103,7 +103,7 @@ class FairLocks(Locked):
     ) -> list[Ticket]:
         """Join the queues of all the locks at once, so that no two callers wait in a circle.
 
-        So many tickets as the width, which is the same for each use of a name, may hold a lock at
+        As many tickets as the width, which is the same for each use of a name, may hold a lock at
         a time. The owner is for `owned_by`.
         """
         with self._lock:

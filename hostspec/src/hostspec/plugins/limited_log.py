@@ -60,9 +60,9 @@ class LimitedLog(Locked):
     ) -> None:
         """Log a text, or count it if the source, cause and kind have a line already.
 
-        The source is the origin of the input, such as a plugin or a client. There are a few
-        causes. The kind is a finer distinction; it may come from the input, as only a few are
-        limited separately. The traceback of an error is logged, too.
+        The source is the origin of the input, such as a plugin or a client. The cause is one of a
+        few reasons for the line. The kind is a finer distinction; it may come from the input, as
+        only a few are limited separately. The traceback of an error is logged, too.
         """
         self.flush()
         with self._lock:

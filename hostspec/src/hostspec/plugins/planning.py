@@ -65,7 +65,7 @@ def is_late_repeat(
 
 
 def ended_episode(alert: Alert, ended: dt.datetime | None = None) -> dt.datetime | None:
-    """Return the start of the episode that ended last after an alert; ``ended`` is that before."""
+    """Return the start of the last ended episode after an alert; ``ended`` is that before it."""
     if alert.status is Status.FIRING:
         return None
     return (alert.started_at if alert.status is Status.RESOLVED else None) or ended

@@ -52,7 +52,7 @@ class HostRule:
 
 @attrs.frozen
 class HostConfig:
-    """The configuration that the host must run with; plugins that it does not enable exist, too."""
+    """The configuration that the host must run with; further plugins are installed, too."""
 
     enabled: tuple[str, ...]
     rules: tuple[HostRule, ...]
