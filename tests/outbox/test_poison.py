@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from engines import EITHER, World
+from waiting import wait_until
 
 from alerthost.outbox import heartbeat, planner
 from alerthost.outbox import poison as poison_marks
@@ -100,15 +101,30 @@ def test_on_a_server_marks_of_an_earlier_turn_are_suspected_at_once(world: World
 
 
 @SERVER
-def test_on_a_server_a_submission_is_dead_lettered_once_its_worker_is_gone(world: World) -> None:
-    """A live one may have lost its connection while it planned."""
+def test_on_a_server_a_submission_of_a_live_worker_is_planned_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker may have lost its connection while it planned."""
+    monkeypatch.setattr(heartbeat, "BEAT", 0.01)
     world.accept("cpu")
     other = heartbeat.presence(world.database)
     mark(world, other.name, poison_marks.MOST_TRIES)
-    assert world.drain() == ["trigger cpu"]
+    wait_until(lambda: world.drain() == ["trigger cpu"])
+    other.leave()
 
+
+@SERVER
+def test_on_a_server_a_submission_is_dead_lettered_once_its_worker_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then no other worker plans it, and dies."""
+    monkeypatch.setattr(heartbeat, "BEAT", 3600.0)
     name = world.accept("disk")
+    other = heartbeat.presence(world.database)
     mark(world, other.name, poison_marks.MOST_TRIES)
+    assert world.drain() == []
+    assert world.engine.admin.statuses([name])[0].note is None
+
     other.leave()
     assert world.drain() == []
     (status,) = world.engine.admin.statuses([name])

@@ -64,6 +64,10 @@ class Presence(abc.ABC):
     def gone(self, names: Iterable[str]) -> Sequence[str]:
         """Return which of some workers are gone."""
 
+    def is_alive(self, name: str) -> bool:
+        """Check that a worker is certainly alive now."""
+        return not self.gone([name])
+
     @abc.abstractmethod
     def leave(self) -> None:
         """End the registration."""
@@ -191,6 +195,12 @@ class RowPresence(Presence):
             rows = connection.execute(_SEEN, {"names": list(asked)}).all()
         present = {row.worker_id for row in rows if not self._is_silent(row.seen_at, row.now)}
         return [name for name in asked if name not in present]
+
+    def is_alive(self, name: str) -> bool:
+        """Check that a worker beat after the last beat of this one."""
+        with self._database.read() as connection:
+            rows = connection.execute(_SEEN, {"names": [name]}).all()
+        return any(row.seen_at > self._beats.moments[-1] for row in rows)
 
     def leave(self) -> None:
         """Remove the row."""

@@ -106,11 +106,16 @@ class Planner:
         now: float,
         presence: Presence,
     ) -> int:
-        """Plan a submission alone that may have ended a process, or dead-letter it."""
+        """Plan a submission alone that may have ended a process, or dead-letter it.
+
+        Nothing is planned while it is not known whether the last attempt ended its process.
+        """
         found = inbox.load(connection, [row])
         tries = min(left.attempts + 1, poison.MOST_TRIES)
-        if left.attempts < tries or not presence.gone([left.name]):
+        if left.attempts < tries or presence.is_alive(left.name):
             return self._plan_marked(connection, found, now, presence, attempts=tries)
+        if not presence.gone([left.name]):
+            return 0
         note = Note(failures=(DEAD,))
         return self._write_or_isolate([PlannedSubmission(found[0], None, note)], now)
 

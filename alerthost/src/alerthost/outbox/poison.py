@@ -3,7 +3,7 @@
 Before a process plans, it marks the submissions of the batch; the mark is removed with the
 written plans. The marked submissions of a dead process are planned one at a time from then on. One
 that was planned alone at each of several deaths is dead-lettered; on a server, once the last of
-these processes is certainly gone.
+these processes is certainly gone. Until then nothing is planned, since it would end more processes.
 """
 
 from __future__ import annotations
