@@ -37,11 +37,12 @@ SILENCE: Final = 15.0
 """Seconds without a beat after which a worker is gone."""
 
 CHANCE: Final = 5.0
-"""The part of these seconds that lies after a beat of the worker that checks: the server worked
-then, so that the other one could have beaten, too."""
+"""Seconds of the silence that follow a beat of the worker that checks: the server worked then, so
+the other one could have beaten, too."""
 
 LONG_SILENCE: Final = 60.0
-"""The same for a worker that beat for the first time just now: all leases have run out then."""
+"""Seconds of silence after which a worker is gone for one that has just begun to beat: all leases
+have run out by then."""
 
 LOOK: Final = 0.1
 """Seconds between two looks for a beat of another worker."""
