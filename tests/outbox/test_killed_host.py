@@ -91,7 +91,7 @@ def _check(engine: Engine, fake: FakePagerDuty, accepted: int) -> None:
     )
     with engine:
         assert engine.wait_idle(600)
-        statuses = engine.wait(submissions, 120)
+        statuses = engine.wait(submissions, 600)
     assert all(each.settled for each in statuses)
     states = {entry.state for each in statuses for entry in each.entries}
     assert states <= {"delivered", "coalesced"}
