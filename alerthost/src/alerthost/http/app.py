@@ -289,10 +289,11 @@ class Readiness:
         try:
             engine.admin.deliveries(most=1)
             warnings = self._blocked_lanes(engine.admin, lanes)
+            fails = bool(engine.check_store())
         except StoreError:
-            reasons.append("the store cannot be read")  # without its address: callers need no token
-        else:
-            reasons += ["the store fails"] if engine.check_store() else []
+            fails = True
+        if fails:
+            reasons.append("the store fails")  # not why: the reason has its address
         optional = {"reasons": reasons, "warnings": warnings}
         return {"ready": not reasons} | {name: each for name, each in optional.items() if each}
 
