@@ -28,7 +28,7 @@ PROBLEMS = 7
 MOST = 5
 """Submissions that each process accepts."""
 
-LEASE = 3.0
+LEASE = 0.6
 """Seconds. On a server the death of a process is noticed late: part of the lease passes before its
 deliveries are reclaimed."""
 

@@ -79,7 +79,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def describe_any_error(error: BaseException) -> str:
-    """Describe any error as `describe_error` does, in a thread that Ctrl-C never interrupts."""
+    """Return the same as `describe_error`, for a thread, which Ctrl-C never interrupts."""
     frames = list(traceback.walk_tb(error.__traceback__))
     if _log.isEnabledFor(logging.DEBUG):
         calls = [f"{frame.f_code.co_filename}:{line}" for frame, line in frames[-_MOST_FRAMES:]]

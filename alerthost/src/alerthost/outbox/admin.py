@@ -61,6 +61,7 @@ class Admin(AdminQueries):
         its problem is over.
 
         Args:
+            number: of the delivery, as `deliveries` lists it.
             as_is: send it as it was planned, even if its problem is over.
 
         Returns:

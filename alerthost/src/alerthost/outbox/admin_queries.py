@@ -97,6 +97,7 @@ class AdminQueries:
         Args:
             states: those in one of these; empty for all.
             blocked: those that are blocked, or those that are not; None for both.
+            most: the number of deliveries to return at most.
         """
         which = ROWS.order_by(deliveries.c.id.desc()).limit(most)
         if states:
@@ -231,6 +232,7 @@ class AdminQueries:
         Args:
             orphaned: return the orphaned ones instead.
             installation: those in one; None for all.
+            most: the number of incidents to return at most.
         """
         wanted = [incidents.c.orphaned] if orphaned else [incidents.c.active, _IS_RESOLVING]
         found: list[sa.Row[Any]] = []

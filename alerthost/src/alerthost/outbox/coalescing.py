@@ -84,6 +84,7 @@ def coalesce_queue(
 
     Args:
         queue: the deliveries not in flight, in order.
+        provider_state: what the provider may know of the incident.
         action: states whether deliveries coalesce, and handles problems that were never delivered.
         in_flight: another delivery of the incident is being sent.
     """

@@ -138,6 +138,10 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
     The head is as urgent as the most urgent delivery behind it.
 
     Args:
+        uow: the transaction.
+        stored: the incident.
+        queue: its deliveries that are not in flight, in order.
+        submission_id: of the new deliveries.
         in_flight: another delivery of the incident is being sent, so none may start now.
         due: when new deliveries may be sent; None for now.
         reason: why new deliveries are sent, if no submission of an alert is the reason.

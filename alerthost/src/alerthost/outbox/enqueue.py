@@ -66,6 +66,7 @@ def add_repeats(uow: UnitOfWork, repeats: Sequence[tuple[QueuedDelivery, str]]) 
     The result is that of `add` for each, if the action coalesces.
 
     Args:
+        uow: the transaction.
         repeats: two or more triggers of one alert with the same rules and follow-ups, each with
             the id of its submission.
     """
@@ -94,6 +95,9 @@ def end(
     """End an incident without queued deliveries, unless it may be open at the provider.
 
     Args:
+        uow: the transaction.
+        stored: the incident.
+        provider_state: what the provider may know of it.
         again: send a confirming resolve first, if an attempt is unconfirmed.
     """
     if provider_state.may_be_open:
@@ -159,6 +163,7 @@ def is_repeat(
 
     Args:
         found: the incident; no resolve of it is queued, and nothing is in flight.
+        delivery: the trigger.
         find_delivered: returns the newest delivered trigger of incidents, given by their rows.
     """
     if not found.provider_state.trigger_delivered:

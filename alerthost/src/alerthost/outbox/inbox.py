@@ -114,6 +114,7 @@ def accept_unlocked(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[
     """Insert the submissions whose alerts are not locked (PostgreSQL, one round trip).
 
     Args:
+        connection: of the transaction.
         rows: of different callers, so that their order does not matter.
 
     Returns:

@@ -150,6 +150,8 @@ def open_incidents(
     """Open several incidents; return their rows.
 
     Args:
+        uow: the transaction.
+        opening: the trigger of each incident, with the row of its lane.
         known: columns that differ from those of an active incident without a handle.
     """
     if not opening:

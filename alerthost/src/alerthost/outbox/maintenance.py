@@ -174,6 +174,7 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
     """Queue the deliveries of lost leases again, which may have arrived; return how many.
 
     Args:
+        uow: the transaction.
         lost: leases of dead workers, and leases that ran out.
         worker_id: the worker that notifies the observers.
     """

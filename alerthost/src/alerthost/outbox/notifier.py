@@ -116,6 +116,7 @@ class Notifier:
         then.
 
         Args:
+            worker_id: of this process.
             enough: returns True once the rest is to be left to the next process.
         """
         self.adopt(worker_id)

@@ -72,6 +72,10 @@ def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
     """Record an attempt in the budgets that it counts against.
 
     Args:
+        connection: of the transaction.
+        limits: the limits that the action asks for.
+        now: when the attempt ended, in seconds of the epoch.
+        urgent: it may use the reserved part of the budgets.
         taken: names of the budgets that it was counted against when it was leased.
         taken_at: when that was.
         paused_until: no message of these budgets before this moment; 0 for none.

@@ -116,6 +116,8 @@ def classify(  # noqa: PLR0913 -- one argument for each thing that matters
     """Decide the next step after an attempt.
 
     Args:
+        outcome: of the attempt.
+        now: when it ended, in seconds of the epoch.
         attempts: how many were made for the delivery, with this one.
         failures: consecutive failures of the channel before this one.
         own_failures: consecutive failures that are the delivery's own, before this one.

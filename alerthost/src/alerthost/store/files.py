@@ -138,6 +138,7 @@ class Files:
             whole: the database has every page.
             frames: the number of frames in the log.
             copied: the number of frames that are also in the database.
+            page_size: bytes of a page.
         """
         log = self._read_log()
         is_short = log.size < _HEADER + frames * (_FRAME_HEADER + page_size)
