@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -233,10 +234,20 @@ class InstallationSettings:
 
     def service(self, name: str) -> ServiceSettings | None:
         """Return a service by its id or name, else by a former name; or None."""
-        return next(
-            (service for service in self.services if name in (service.destination, service.name)),
-            next((service for service in self.services if name in service.former_names), None),
-        )
+        return self._by_name.get(name)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The present name of each service."""
+        return tuple(service.name for service in self.services)
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, ServiceSettings]:
+        former = {name: each for each in self.services[::-1] for name in each.former_names}
+        present = {
+            name: each for each in self.services[::-1] for name in (each.name, each.destination)
+        }
+        return {**former, **present}
 
     def faults(self) -> Iterator[Fault]:
         """Reject an address of another region, an unsafe proxy, and ambiguous services."""

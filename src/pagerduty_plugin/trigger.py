@@ -28,6 +28,7 @@ from hostspec import (
     Status,
     Suppression,
 )
+from hostspec.normalisation import FrozenDict
 from pagerduty_plugin import event, routing
 from pagerduty_plugin.change import Change, missed_change
 from pagerduty_plugin.constants import BASE_URLS, CHANGE_EVENT, DROP, PAGE
@@ -104,7 +105,7 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
                 action=self.name,
                 installation=installation.name,
                 rule=rule,
-                services=tuple(service.name for service in account.services),
+                services=account.names,
             ),
             Decision(severity=severity, services=names),
         )
@@ -115,6 +116,7 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
         notes = (*notes, *text.notes, *decided.notes)
         key, content = "", None
         deliveries = []
+        follow_ups = event.follow_ups(settings.event_actions)
         services, _ = routing.reach(decided.services, account)
         for destination, service in services.items():
             if content is None or settings.has_text:
@@ -130,7 +132,7 @@ class Trigger(routing.ServiceAction[TriggerSettings]):
                     rules=rules,
                     repairs=(*alert.reported_repairs, *severity_repairs, *content.repairs),
                     notes=(*notes, *content.notes),
-                    follow_ups=event.follow_ups(settings.event_actions),
+                    follow_ups=follow_ups,
                 )
             )
         return deliveries
@@ -293,7 +295,7 @@ def _content(
     enriched = enrich(built.message, decided.additions, event.room_for_message(key))
     missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
     return key, event.Event(
-        {**enriched.message, **missed},
+        FrozenDict(enriched.message, **missed),  # once for the deliveries to all services
         (*repairs, *built.repairs, *enriched.repairs),
         (*text.notes, *enriched.notes),
     )

@@ -36,10 +36,12 @@ _Sized: TypeAlias = "tuple[_Path, int]"
 """A path in the details, and the encoded size of its value."""
 
 
+_text: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def encode(value: object) -> bytes:
     """Encode JSON as it is sent, which is how the size limit counts."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
+    return _text(value).encode()
 
 
 def size(value: object) -> int:

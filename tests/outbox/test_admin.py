@@ -431,8 +431,8 @@ def test_listed_deliveries_hold_no_messages(world: World, monkeypatch: pytest.Mo
     world.drain()
     large = "x" * 100_000
     world.execute(
-        "UPDATE deliveries SET body = replace(body, '\"message\": {', :more)",
-        more=f'"message": {{"x": "{large}", ',
+        "UPDATE deliveries SET body = replace(body, '\"message\":{', :more)",
+        more=f'"message":{{"x":"{large}",',
     )
     admin = world.engine.admin
     assert admin.delivery(1).delivery.message["x"] == large

@@ -385,12 +385,16 @@ def test_an_incident_that_may_be_open_is_closed_without_a_notification(
 
 
 @pytest.mark.parametrize(
-    ("policy", "failure"), [("break", "tests/outbox/test_coalescing.py:"), ("garble", "")]
+    ("policy", "failure"),
+    [
+        ("break", "failed at tests/outbox/test_coalescing.py:"),
+        ("garble", "returned a value that is not a delivery"),
+    ],
 )
 def test_a_failing_on_missed_notifies_and_notes_only_the_failure(policy: str, failure: str) -> None:
     line = coalesce_queue(queue_of((T, R)), ProviderState(), Pager(policy))
     (note,) = line.kept[0].delivery.notes
-    assert note.startswith(f"the action pager.page failed at {failure}")
+    assert note.startswith(f"the action pager.page {failure}")
     assert "secret" not in note
 
 

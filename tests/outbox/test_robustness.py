@@ -35,7 +35,8 @@ from alerthost.outbox import (
 )
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.store.errors import StoreError, UnstorableError
-from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind
+from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind, Secret
+from hostspec.plugins import planning
 
 pytestmark = EITHER
 
@@ -132,9 +133,24 @@ def test_long_keys_that_differ_at_the_end_are_two_problems(world: World, scope: 
     assert world.drain() == [f"trigger {one}"]
 
 
+DEEP: Any = "bottom"
+for _ in range(planning.MOST_LEVELS + 1):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     "garbled",
-    [{"follow_ups": ("none",)}, {"message": {"a": object()}}, {"repairs": ("none",)}],
+    [
+        {"follow_ups": ("none",)},
+        {"follow_ups": []},
+        {"message": {"a": object()}},
+        {"message": {"a": [Secret("canary")]}},
+        {"message": {"deep": DEEP}},
+        {"repairs": ("none",)},
+        {"notes": (None,)},
+        {"over": object()},
+        {"message": {("a", "pair"): 1}},
+    ],
     ids="".join,
 )
 def test_an_unreadable_delivery_blocks_no_other(world: World, garbled: dict[str, Any]) -> None:
@@ -151,7 +167,9 @@ def test_an_unreadable_delivery_blocks_no_other(world: World, garbled: dict[str,
     assert world.drain() == ["trigger good"]
     (status,) = world.engine.admin.statuses([bad])
     assert status.note
-    assert status.note.failures[0].startswith("could not be planned: ")
+    (failure,) = status.note.failures
+    assert "planned something else than a delivery" in failure or "could not be planned" in failure
+    assert "canary" not in failure
 
 
 @pytest.mark.parametrize("seconds", ["soon", [20], 10**400])

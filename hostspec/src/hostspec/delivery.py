@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from hostspec.alert import Identity, Severity
-from hostspec.normalisation import FrozenDict, Json, Repair, freeze
+from hostspec.normalisation import FrozenDict, Json, Repair
 from hostspec.text import clean_text
 
 
@@ -45,7 +45,7 @@ Handle = Mapping[str, Json]
 
 def frozen(members: Mapping[str, Json]) -> Mapping[str, Json]:
     """Return an object whose members are deeply frozen."""
-    return FrozenDict({name: freeze(value) for name, value in members.items()})
+    return members if type(members) is FrozenDict else FrozenDict(members)
 
 
 def frozen_handle(handle: Handle | None) -> Handle | None:

@@ -59,11 +59,15 @@ _ROOT: Final = re.compile(r"[^.\[]*")
 
 
 class FrozenDict(dict[str, Json]):
-    """An immutable mapping, which many plugins can read safely.
+    """An immutable mapping, which many plugins can read safely; its values are frozen, too.
 
     It is a ``dict``, for ``json.dumps`` for example; every method that would change it raises
     ``TypeError``.
     """
+
+    def __init__(self, *given: Mapping[str, Json], **named: Json) -> None:
+        members = dict(*given, **named)
+        super().__init__(zip(members, map(freeze, members.values()), strict=True))
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         message = f"{type(self).__name__} cannot be changed; make a dict of it first"
@@ -122,11 +126,16 @@ class Repairs:
 
 def freeze(value: Json) -> Json:
     """Return JSON deeply frozen: mappings become `FrozenDict`s, lists become tuples."""
+    if type(value) in _FROZEN:
+        return value
     if isinstance(value, Mapping):
-        return FrozenDict({name: freeze(item) for name, item in value.items()})
+        return FrozenDict(value)
     if isinstance(value, (list, tuple)):
-        return tuple(freeze(item) for item in value)
+        return tuple(map(freeze, value))
     return value
+
+
+_FROZEN: Final = frozenset({str, int, float, bool, type(None), FrozenDict})
 
 
 def normalise(value: object, field: str) -> tuple[Json, tuple[Repair, ...]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import attrs
 from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.json import make_converter
 
-from hostspec.alert import Alert
-from hostspec.normalisation import Json, freeze
+from hostspec.alert import Alert, Identity, Image, Link
+from hostspec.delivery import Delivery, IncidentRef, Outcome, Receipt
+from hostspec.normalisation import Json, Repair, freeze
 from hostspec.provider import Installation
 from hostspec.secret import Secret
 from hostspec.structuring import settings_to_json
@@ -29,6 +31,29 @@ def to_json(value: object) -> Any:
         LiteralSecretError: the value contains a literal secret.
     """
     return _converter.unstructure(value)
+
+
+def members(value: object) -> Any:
+    """Return the members of a value of the contract: a ``default`` for `json.JSONEncoder`.
+
+    The encoder then writes the same JSON as of `to_json`, which need not be built before.
+
+    Raises:
+        TypeError: the value cannot be written.
+    """
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    try:
+        return {name: getattr(value, field) for name, field in _MEMBERS[type(value)]}
+    except KeyError:
+        message = f"a {type(value).__name__} cannot be written to JSON"
+        raise TypeError(message) from None
+
+
+_MEMBERS: Final[Mapping[type, Sequence[tuple[str, str]]]] = {
+    kind: [(each.name.rstrip("_"), each.name) for each in attrs.fields(kind)]
+    for kind in (Alert, Delivery, Identity, Image, IncidentRef, Link, Outcome, Receipt, Repair)
+}
 
 
 def from_json(kind: type[T], stored: object) -> T:

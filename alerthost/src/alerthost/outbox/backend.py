@@ -23,6 +23,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from alerthost.outbox.serialisation import names_of
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction
@@ -111,7 +112,7 @@ def lock(connection: sa.Connection, things: Iterable[IncidentRef | Identity]) ->
 def numbers_of(thing: IncidentRef | Identity) -> tuple[int, int]:
     """Return the numbers of the locks that `lock` takes: its kind's, and its own."""
     kind = type(thing).__name__
-    return _number(kind), _number(kind, *attrs.astuple(thing))
+    return _number(kind), _number(kind, *names_of(thing))
 
 
 def try_lock(connection: sa.Connection, ref: IncidentRef) -> tuple[sa.ColumnElement[bool], ...]:

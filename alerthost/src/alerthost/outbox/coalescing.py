@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from alerthost.outbox.retry_policy import ProviderState
-from alerthost.outbox.serialisation import dump_delivery
+from alerthost.outbox.serialisation import dump
 from hostspec.action import AnyAction, as_durable
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, Operation, coalesce
@@ -207,7 +207,7 @@ def _replacements(action: AnyAction, opening: Delivery, closing: Delivery) -> Se
         replacements = tuple(as_durable(action).on_missed(opening, closing))
         if all(map(is_delivery, replacements)):
             for each in replacements:
-                dump_delivery(each)  # raises if a plugin put unstorable values into it
+                dump(each)  # raises if a plugin put unstorable values into it
             return replacements
         failure = f"the action {action.name} returned a value that is not a delivery"
     except BaseException as error:  # noqa: BLE001 -- whatever a plugin raises, the engine continues

@@ -12,7 +12,7 @@ from alerthost.outbox import incident_store, lane_store
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import HEAD_START, OWN_FAILURE_DELAY, REPEAT_DELAY, QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.serialisation import dump_delivery, load_delivery
+from alerthost.outbox.serialisation import dump, load_delivery
 from alerthost.store.tables import deliveries
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, Operation, Outcome, OutcomeKind, Receipt
@@ -225,7 +225,7 @@ def _new_row(
         "submission_id": submission_id,
         "operation": new.delivery.operation,
         "severity": new.delivery.severity,
-        "body": dump_delivery(new.delivery),
+        "body": dump(new.delivery),
         "state": DeliveryState.QUEUED,
         "due": due,
         "is_repeat": new.repeat,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from alerthost.outbox.serialisation import digest
 from alerthost.outbox.submission import Note, Submission, new_id
 from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert, Identity, Severity, Status
-from hostspec.values import from_json, to_json
+from hostspec.values import from_json, members, to_json
 
 BATCH: Final = 200
 """Most submissions read at once."""
@@ -52,7 +53,7 @@ _ACCEPT_FREE: Final = sa.text(
     ") SELECT every, number FROM free"
 )
 
-_body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=members).encode
 
 Lane = tuple[str, str]
 """The installation and the destination of deliveries."""
@@ -83,7 +84,7 @@ def _build_row(
     submission_id: str, alert: Alert, accepted_at: float, lanes: Sequence[Lane] = ()
 ) -> Row:
     """Build the row of a submission; its severity gives it a head start in urgency."""
-    body = _body(to_json(alert))
+    body = _body(alert)
     scope = digest(Identity(alert.scope, ""))
     return {
         "submission_id": submission_id,
@@ -269,13 +270,19 @@ def record_planned(uow: UnitOfWork, notes: Mapping[int, Note]) -> None:
         {
             "number": number,
             "now": uow.now,
-            "text": json.dumps(to_json(note)),
+            "text": _note_text(note),
             "outcome": note.outcome or "",
         }
         for number, note in notes.items()
     ]
     if rows:
         uow.connection.execute(_PLANNED, rows)
+
+
+@functools.lru_cache(maxsize=128)
+def _note_text(note: Note) -> str:
+    """Return the stored text of a note; most are equal."""
+    return json.dumps(to_json(note))
 
 
 def read_note(text: str | None) -> Note | None:

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import attrs
-
 from hostspec.alert import Identity
 from hostspec.delivery import Delivery, IncidentRef
-from hostspec.values import from_json, to_json
+from hostspec.values import from_json, members
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Largest number of bytes of bodies that are read at once; a larger body is read alone."""
 
+DIGESTS: Final = 2048
+"""Digests that are kept: about those of one batch, which needs each several times."""
 
-def dump_delivery(delivery: Delivery) -> str:
-    """Return the JSON text of a delivery.
 
-    Raises:
-        Exception: the delivery cannot be written, or not be read back. Plugins are not type-checked
-            at run time, and one unreadable delivery would block the whole queue of its incident.
-    """
-    text = json.dumps(to_json(delivery))
-    load_delivery(text)
-    return text
+dump: Final = json.JSONEncoder(separators=(",", ":"), default=members).encode
+"""Returns the JSON text of a value of the contract. It is ASCII, as a plugin's text may contain
+characters that no database stores."""
 
 
 def load_delivery(text: str) -> Delivery:
-    """Return the delivery that `dump_delivery` wrote."""
+    """Return the delivery that `dump` wrote."""
     return from_json(Delivery, json.loads(text))
 
 
+@functools.lru_cache(maxsize=DIGESTS)
 def digest(key: IncidentRef | Identity) -> str:
     """Return 32 characters that identify an incident or alert in indexes.
 
     An index row of PostgreSQL holds 2,704 bytes at most, and a key may be longer.
     """
-    name = json.dumps(attrs.astuple(key))
+    name = json.dumps(names_of(key))
     return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
+def names_of(key: IncidentRef | Identity) -> tuple[str, ...]:
+    """Return the names that make up an incident reference or an identity."""
+    if isinstance(key, Identity):
+        return key.scope, key.key
+    return key.action, key.installation, key.destination, key.correlation_key
 
 
 def chunks(rows: Iterable[Any]) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeGuard
 
@@ -19,21 +20,13 @@ from hostspec.delivery import (
     distinct,
 )
 from hostspec.errors import Fault, describe_error
-from hostspec.normalisation import Repair
+from hostspec.normalisation import DEEPEST, FrozenDict, Repair
 from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.registry import Plugins, Rule, RuleAction
 from hostspec.text import clean_text
 
-_FIELD_TYPES: Final[dict[str, type]] = {
-    "operation": Operation,
-    "ref": IncidentRef,
-    "alert": Identity,
-    "severity": Severity,
-    "rules": tuple,
-    "repairs": tuple,
-    "notes": tuple,
-}
-"""The types of a delivery's fields, for plugins that no type checker has checked."""
+MOST_LEVELS: Final = 3 * DEEPEST
+"""Most nested objects and lists of a delivery's message: any host can store and read it."""
 
 LATE_REPEAT: Final = "a repeat of an episode that has ended: it started at the same time"
 """Why a firing alert causes no delivery."""
@@ -131,132 +124,197 @@ class Incidents(Protocol):
 
 def plan_alert(plugins: Plugins, incidents: Incidents, alert: Alert, rules: Iterable[Rule]) -> Plan:
     """Plan an alert by the rules that match, after its open incidents unless it is firing."""
-    planning = _Planning(plugins, incidents, alert)
-    matching = [rule for rule in rules if planning.matches(rule)]
-    if alert.status is not Status.FIRING:
-        planning.follow_up()
-    for rule in matching:
-        planning.open(rule)
-    return planning.plan(matching)
+    return propose(alert, rules).settle(plugins, incidents)
 
 
-class _Planning:
-    def __init__(self, plugins: Plugins, incidents: Incidents, alert: Alert) -> None:
-        self._deliveries: list[Delivery] = []
-        self._joined: list[IncidentRef] = []
-        self._released: list[IncidentRef] = []
-        self._failures: list[Fault] = []
-        self._suppressions: list[Suppression] = []
-        self._plugins = plugins
-        self._incidents = incidents
-        self._alert = alert
+@attrs.frozen
+class Proposal:
+    """What the matching rules ask for, before the open incidents are known.
 
-    def matches(self, rule: Rule) -> bool:
-        """Check whether a rule matches; a rule that fails counts as a match, so that it pages."""
-        try:
-            return bool(rule.matches(self._alert))
-        except Exception as error:  # noqa: BLE001 -- the host's program may raise anything
-            reason = f"could not decide, taken as a match: it {describe_error(error)}"
-            self._failures.append(Fault(f"rule {rule.name!r}", reason))
-            return True
+    Attributes:
+        rules: names of the rules that match.
+        deliveries: each with the action that planned it.
+    """
 
-    def follow_up(self) -> None:
-        """Acknowledge or resolve the incidents that the alert holds, from the incidents alone."""
-        resolved = self._alert.status is Status.RESOLVED
-        for incident in self._incidents.held_by(self._alert.identity):
-            if resolved and len(incident.holders) > 1:
-                self._released.append(incident.ref)
-            else:
-                self._follow_up(incident)
+    alert: Alert
+    rules: tuple[str, ...]
+    deliveries: tuple[tuple[AnyAction, Delivery], ...]
+    failures: tuple[Fault, ...]
+    suppressions: tuple[Suppression, ...]
 
-    def open(self, rule: Rule) -> None:
-        """Add the deliveries of a rule."""
-        for use in rule.actions:
-            for delivery in self._planned(rule, use):
-                incident = self._incidents.at(delivery.ref)
-                if incident is None:
-                    self._deliveries.append(delivery)
-                elif self._alert.status is Status.FIRING:
-                    can = use.action.capabilities
-                    if can.idempotent or can.record:
-                        self._deliveries.append(delivery)
-                    else:
-                        self._follow_up(incident)
-
-    def plan(self, rules: Iterable[Rule]) -> Plan:
-        """Return the plan; ``rules`` are the matching ones."""
+    def settle(self, plugins: Plugins, incidents: Incidents) -> Plan:
+        """Return the plan, which depends on the open incidents."""
+        settling = _Settling(plugins, self.alert)
+        firing = self.alert.status is Status.FIRING
+        if not firing:
+            for held in incidents.held_by(self.alert.identity):
+                settling.follow_up_or_release(held)
+        for action, delivery in self.deliveries:
+            can, incident = action.capabilities, incidents.at(delivery.ref)
+            if incident is None or (firing and (can.idempotent or can.record)):
+                settling.deliveries.append(delivery)
+            elif firing:
+                settling.follow_up(incident)
         return Plan(
-            self._alert,
-            tuple(rule.name for rule in rules),
-            merge(self._deliveries),
-            tuple(self._joined),
-            tuple(self._released),
-            tuple(self._failures),
-            tuple(self._suppressions),
+            self.alert,
+            self.rules,
+            merge(settling.deliveries),
+            tuple(settling.joined),
+            tuple(settling.released),
+            (*self.failures, *settling.failures),
+            self.suppressions,
         )
 
-    def _planned(self, rule: Rule, use: RuleAction) -> Iterator[Delivery]:
-        own = (use.action.name, use.installation.name)
-        try:
-            for planned in use.action.plan(
-                self._alert, use.settings, use.installation, rule=rule.name
-            ):
-                if isinstance(planned, Suppression):
-                    self._suppressions.append(planned)
-                elif is_delivery(planned) and (planned.ref.action, planned.ref.installation) == own:
-                    yield planned
-                else:
-                    reason = "planned something else than a delivery of its own"
-                    self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
-        except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
-            reason = f"could not plan: it {describe_error(error)}"
-            self._fail(f"rule {rule.name!r}", use.action, "plan", reason)
 
-    def _follow_up(self, incident: Incident) -> None:
+def propose(alert: Alert, rules: Iterable[Rule]) -> Proposal:
+    """Return the deliveries of the rules that match an alert."""
+    failures: list[Fault] = []
+    suppressions: list[Suppression] = []
+    matching = [rule for rule in rules if _matches(rule, alert, failures)]
+    deliveries = [
+        (use.action, delivery)
+        for rule in matching
+        for use in rule.actions
+        for delivery in _planned(rule, use, alert, failures, suppressions)
+    ]
+    names = tuple(rule.name for rule in matching)
+    return Proposal(alert, names, tuple(deliveries), tuple(failures), tuple(suppressions))
+
+
+def _matches(rule: Rule, alert: Alert, failures: list[Fault]) -> bool:
+    """Check whether a rule matches; a rule that fails counts as a match, so that it pages."""
+    try:
+        return bool(rule.matches(alert))
+    except Exception as error:  # noqa: BLE001 -- the host's program may raise anything
+        reason = f"could not decide, taken as a match: it {describe_error(error)}"
+        failures.append(Fault(f"rule {rule.name!r}", reason))
+        return True
+
+
+def _planned(
+    rule: Rule,
+    use: RuleAction,
+    alert: Alert,
+    failures: list[Fault],
+    suppressions: list[Suppression],
+) -> Iterator[Delivery]:
+    """Yield the deliveries of one action of a rule."""
+    own = (use.action.name, use.installation.name)
+    path = f"rule {rule.name!r}"
+    try:
+        for planned in use.action.plan(alert, use.settings, use.installation, rule=rule.name):
+            if isinstance(planned, Suppression):
+                suppressions.append(planned)
+            elif is_delivery(planned) and (planned.ref.action, planned.ref.installation) == own:
+                yield planned
+            else:
+                reason = "planned something else than a delivery of its own"
+                failures.append(_failure(path, use.action, "plan", reason))
+    except BaseException as error:  # noqa: BLE001 -- one rule's action never costs another's
+        reason = f"could not plan: it {describe_error(error)}"
+        failures.append(_failure(path, use.action, "plan", reason))
+
+
+class _Settling:
+    """The follow-ups of one alert to its open incidents."""
+
+    def __init__(self, plugins: Plugins, alert: Alert) -> None:
+        self.deliveries: list[Delivery] = []
+        self.joined: list[IncidentRef] = []
+        self.released: list[IncidentRef] = []
+        self.failures: list[Fault] = []
+        self._plugins = plugins
+        self._alert = alert
+
+    def follow_up_or_release(self, incident: Incident) -> None:
+        """Acknowledge or resolve an incident that the alert holds, unless others hold it, too."""
+        if self._alert.status is Status.RESOLVED and len(incident.holders) > 1:
+            self.released.append(incident.ref)
+        else:
+            self.follow_up(incident)
+
+    def follow_up(self, incident: Incident) -> None:
+        """Add the follow-up of an incident, made from the incident alone."""
         path = f"destination {incident.ref.destination!r}"
         action = self._plugins.actions.get(incident.ref.action)
         if action is None:  # its plugin was disabled since
             reason = f"the action {incident.ref.action} is gone; its incident cannot be followed up"
-            self._failures.append(Fault(path, reason))
+            self.failures.append(Fault(path, reason))
             return
         try:
             delivery = action.follow_up(incident, self._alert)
         except BaseException as error:  # noqa: BLE001 -- one incident never costs another's
             reason = f"could not follow up: it {describe_error(error)}"
-            self._fail(path, action, "follow_up", reason)
+            self.failures.append(_failure(path, action, "follow_up", reason))
             return
         if delivery is not None and not (is_delivery(delivery) and delivery.ref == incident.ref):
             reason = "followed up with something else than a delivery to the incident"
-            self._fail(path, action, "follow_up", reason)
+            self.failures.append(_failure(path, action, "follow_up", reason))
             return
         if delivery is not None and delivery.operation not in incident.follow_ups:
             delivery = None
         if delivery is not None:
-            self._deliveries.append(delivery)
+            self.deliveries.append(delivery)
         resolves = delivery is not None and delivery.operation is Operation.RESOLVE
         if self._alert.status is Status.FIRING:
-            self._joined.append(incident.ref)
+            self.joined.append(incident.ref)
         elif self._alert.status is Status.RESOLVED and not resolves:
             # an incident that stays held would suppress the alert's next firing
-            self._released.append(incident.ref)
+            self.released.append(incident.ref)
 
-    def _fail(self, path: str, action: AnyAction, method: str, reason: str) -> None:
-        FAILURES.add(action.name, method)
-        self._failures.append(Fault(path, f"the action {action.name} {reason}"))
+
+def _failure(path: str, action: AnyAction, method: str, reason: str) -> Fault:
+    FAILURES.add(action.name, method)
+    return Fault(path, f"the action {action.name} {reason}")
 
 
 def is_delivery(delivery: object) -> TypeGuard[Delivery]:
-    """Check that an object of a plugin is a delivery with valid fields that every store accepts."""
+    """Check that an object of a plugin is a delivery that every store can write and read back.
+
+    No type checker may have checked the plugin.
+    """
+    if not isinstance(delivery, Delivery):
+        return False
+    ref: object = delivery.ref
+    alert: object = delivery.alert
+    operation: object = delivery.operation
+    severity: object = delivery.severity
     return (
-        isinstance(delivery, Delivery)
-        and all(isinstance(getattr(delivery, name), kind) for name, kind in _FIELD_TYPES.items())
-        and all(map(_is_storable, attrs.astuple(delivery.ref)))
-        and all(map(_is_storable, attrs.astuple(delivery.alert)))
+        isinstance(ref, IncidentRef)
+        and all(map(_is_storable, (ref.action, ref.installation, ref.destination)))
+        and _is_storable(ref.correlation_key)
+        and isinstance(alert, Identity)
+        and _is_storable(alert.scope)
+        and _is_storable(alert.key)
+        and isinstance(operation, Operation)
+        and isinstance(severity, Severity)
+        and _consists_of(str, delivery.rules)
+        and _consists_of(str, delivery.notes)
+        and _consists_of(Repair, delivery.repairs)
+        and _consists_of(Operation, delivery.follow_ups)
+        and _is_json(delivery.message, MOST_LEVELS)
     )
 
 
 def _is_storable(part: object) -> bool:
     return isinstance(part, str) and clean_text(part) == part
+
+
+def _consists_of(kind: type, items: object) -> bool:
+    return isinstance(items, tuple) and all(map(isinstance, items, itertools.repeat(kind)))
+
+
+def _is_json(value: object, levels: int) -> bool:
+    """Check that a value is frozen JSON with at most some levels of nesting."""
+    if isinstance(value, _SCALARS):
+        return True
+    if not levels or not isinstance(value, (FrozenDict, tuple)):
+        return False
+    items = value.values() if isinstance(value, FrozenDict) else value
+    return all(map(_is_json, items, itertools.repeat(levels - 1)))
+
+
+_SCALARS: Final = (str, int, float, type(None))
 
 
 def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
@@ -279,5 +337,7 @@ def merge(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
             notes=distinct(delivery.notes for delivery in together),
             follow_ups=distinct(delivery.follow_ups for delivery in together),
         )
+        if len(together) > 1
+        else together[0]
         for together in met.values()
     )
