@@ -11,6 +11,7 @@ from hostspec.provider import Demo
 from hostspec.settings import secrets
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
 from pagerduty_plugin.http.network import NetworkEnvironment, network_faults
+from pagerduty_plugin.http.transport import import_requests
 from pagerduty_plugin.installation.discovery import ServiceDiscovery
 from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 from pagerduty_plugin.installation.service_table import ServiceTable, shared_keys
@@ -35,7 +36,11 @@ class PagerDuty(Provider[InstallationSettings]):
         ]
 
     def check(self, installation: Installation[InstallationSettings]) -> Sequence[Fault]:
-        """Return the integration keys, proxy and TLS files that cannot be read or used."""
+        """Return the integration keys, proxy and TLS files that cannot be read or used.
+
+        It also imports requests, which the first page would wait for.
+        """
+        import_requests()
         faults = []
         settings = installation.settings
         for path, key in secrets(settings.services, "services"):

@@ -16,6 +16,9 @@ import alerthost
 import hostspec
 import pagerduty_plugin
 from alerthost.store.database import Database
+from pagerduty_plugin.testing import FakePagerDuty
+
+from .wire import KEY
 
 ROOT = Path(__file__).parents[2]
 STORE = {"alembic", "cryptography", "sqlalchemy"}
@@ -23,17 +26,41 @@ SERVING = {"prometheus_client", "starlette", "uvicorn"}
 NEVER = STORE | SERVING | {"click", "jinja2", "rich"}
 
 
-def modules_after(program: str, *options: str) -> set[str]:
-    """Run a program in a new interpreter, and return the top-level modules that it imported."""
-    report = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+UNUSED = NEVER - {"sqlalchemy"} | {"psycopg", "sqlalchemy.dialects.postgresql"}
+"""What an engine on SQLite without templates, regular expressions and sealed secrets lacks."""
+
+EMBEDDED = """
+import sys
+from pathlib import Path
+from alerthost.config.configuration import load
+from alerthost.config.document import ConfigFile
+from alerthost.config.store import open_engine
+from hostspec import Alert
+
+source = ConfigFile.read(Path("alerthost.toml"))
+with open_engine(source, load(source, ready=True)) as engine, engine:
+    started = set(sys.modules)
+    for status in ("firing", "resolved"):
+        alert = Alert("db-1/disk", "Disk full on db-1", status=status)
+        engine.wait([engine.accept(alert)], 60)
+"""
+
+
+def run(program: str, folder: str | Path = ROOT.anchor) -> set[str]:
+    """Run a program in a new interpreter, and return the set of text that it prints as JSON."""
     ran = subprocess.run(
-        [sys.executable, *options, "-c", program + report],
+        [sys.executable, "-c", program],
         capture_output=True,
         check=True,
-        cwd=ROOT.anchor,
+        cwd=folder,
         text=True,
     )
-    return {name.partition(".")[0] for name in json.loads(ran.stdout)}
+    return set(json.loads(ran.stdout))
+
+
+def modules_after(program: str, folder: str | Path = ROOT.anchor) -> set[str]:
+    """Run a program in a new interpreter, and return the modules that it imported."""
+    return run(program + "\nimport json, sys; print(json.dumps(sorted(sys.modules)))", folder)
 
 
 def test_the_contract_imports_little() -> None:
@@ -75,18 +102,42 @@ def test_the_command_line_imports_store_and_server_lazily() -> None:
     assert not modules_after(program) & (STORE | SERVING)
 
 
-def test_a_database_of_this_version_is_read_without_alembic(tmp_path: Path) -> None:
-    url = "sqlite:///store.db"
-    with Database(url, tmp_path) as database:
+@pytest.fixture
+def embedding(tmp_path: Path, https_fake: FakePagerDuty, trusting: dict[str, str]) -> Path:
+    """Return a folder with a configuration file and a database of this version."""
+    (tmp_path / "alerthost.toml").write_text(f"""\
+[plugins]
+enabled = ["pagerduty"]
+
+[[installations]]
+name = "acme"
+provider = "pagerduty"
+settings.base_url = "{https_fake.url}"
+settings.services = [{{ name = "checkout", integration_key = "{KEY}" }}]
+settings.network.ca_bundle = "{trusting["REQUESTS_CA_BUNDLE"]}"
+
+[[rules]]
+name = "Pages"
+match = ["severity=error"]
+actions = [{{ use = "pagerduty.trigger", installation = "acme", services = ["checkout"] }}]
+""")
+    with Database("sqlite:///alerthost.db", tmp_path) as database:
         database.migrate()
-    program = f"""
-from pathlib import Path
-from alerthost.store.database import Database
-with Database({url!r}, Path({str(tmp_path)!r})) as database, database.begin(): pass
-"""
-    modules = modules_after(program)
-    assert "sqlalchemy" in modules
-    assert "alembic" not in modules
+    return tmp_path
+
+
+def test_an_engine_from_a_file_imports_no_library_that_it_does_not_use(embedding: Path) -> None:
+    modules = modules_after(EMBEDDED, embedding)
+    assert {"alerthost", "requests", "sqlalchemy"} <= modules
+    assert not modules & UNUSED
+
+
+def test_a_page_waits_for_no_import(embedding: Path, https_fake: FakePagerDuty) -> None:
+    """A later import would delay the page, and lose it if the package was removed meanwhile."""
+    report = "import json; print(json.dumps([*sys.modules.keys() - started]))"
+    later = run(EMBEDDED + report, embedding)
+    assert [each.state for each in https_fake.incidents] == ["resolved"]
+    assert {name.partition(".")[0] for name in later} <= sys.stdlib_module_names
 
 
 def test_the_root_imports_installed_packages() -> None:

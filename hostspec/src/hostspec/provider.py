@@ -177,6 +177,7 @@ class Provider(abc.ABC, Generic[S]):
         """Return the faults that prevent sending through this installation now.
 
         Reads every secret once, so that a missing one is found before an alert; sends nothing.
+        Override it to import, too, what only sending needs: the first page then waits for none.
         """
         faults = []
         for path, secret in secrets(installation.settings):

@@ -7,6 +7,7 @@ of this module limit each call to the remaining time of their thread's attempt.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import platform
 import socket
@@ -104,6 +105,18 @@ class TLSSocket(Socket, ssl.SSLSocket):
         super().do_handshake(block)
 
 
+def import_requests() -> None:
+    """Import requests, and read the versions that every request names.
+
+    A program that does so at start delays no page, and loses none when its packages are upgraded
+    or removed while it runs.
+    """
+    import requests  # noqa: F401
+
+    user_agent()
+
+
+@functools.cache
 def user_agent() -> str:
     """Return the User-Agent of every request."""
     python = platform.python_version()

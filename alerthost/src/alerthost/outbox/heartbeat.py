@@ -16,7 +16,6 @@ from typing import Any, Final
 import attrs
 import filelock
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from alerthost.outbox import backend
@@ -252,11 +251,11 @@ class RowPresence(Presence):
 _SWEEP: Final = sa.delete(workers).where(
     workers.c.seen_at < backend.SERVER_TIME - sa.bindparam("old", type_=sa.Double())
 )
-_BEAT: Final = (
-    insert(workers)
-    .values(worker_id=sa.bindparam("worker_id"), seen_at=backend.SERVER_TIME)
-    .on_conflict_do_update(index_elements=["worker_id"], set_={"seen_at": backend.SERVER_TIME})
-    .returning(workers.c.seen_at)
+# text: SQLAlchemy's upsert would import PostgreSQL's dialect in every process
+_BEAT: Final = sa.text(
+    "INSERT INTO workers (worker_id, seen_at)"  # noqa: S608 -- an expression of ours
+    f" VALUES (:worker_id, {backend.SERVER_TIME})"
+    " ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at RETURNING seen_at"
 )
 _LEAVE: Final = sa.delete(workers).where(workers.c.worker_id == sa.bindparam("worker_id"))
 _SEEN: Final = sa.select(workers, backend.SERVER_TIME.label("now")).where(

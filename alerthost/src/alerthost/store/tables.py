@@ -70,7 +70,8 @@ Digest: Final = sa.String(32)
 
 
 def _partial_index(name: str, *columns: Any, where: Any, unique: bool = False) -> None:
-    sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+    # migrations create PostgreSQL's indexes; `postgresql_where` would import its dialect
+    sa.Index(name, *columns, unique=unique, sqlite_where=where)
 
 
 submissions: Final = sa.Table(
