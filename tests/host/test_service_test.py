@@ -135,7 +135,9 @@ def test_no_key_is_ever_shown(workspace: Workspace) -> None:
 
 @contextmanager
 def running(workspace: Workspace) -> Iterator[subprocess.Popen[str]]:
-    """Run ``alerthost test`` in a process."""
+    """Run ``alerthost test`` in a process, whose attempts wait for as long as they may."""
+    patient = f'base_url = "{workspace.fake.url}"\nnetwork = {{ timeout = 60 }}'
+    workspace.configure((f'base_url = "{workspace.fake.url}"', patient))
     with subprocess.Popen(
         [sys.executable, "-m", "alerthost", "test", "acme/checkout"],
         cwd=workspace.folder,
