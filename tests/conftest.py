@@ -8,6 +8,7 @@ import itertools
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import warnings
@@ -36,6 +37,10 @@ for name in ("no_proxy", "NO_PROXY"):
 # nor have its authorities, which take longer to read than an alert takes to be sent
 for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
     os.environ.pop(name, None)
+
+# the programs that tests start inherit what a shell in the background or nohup ignores
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # what the tests write goes to memory where there is enough of it: no test waits for a disk
 MEMORY = Path("/dev/shm")

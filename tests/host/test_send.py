@@ -220,7 +220,7 @@ def test_an_undelivered_alert_is_shown_and_the_exit_code_is_1(
 
 
 def test_the_next_run_sends_queued_deliveries(workspace: Workspace) -> None:
-    workspace.fake.misbehave(reset(), key=CHECKOUT)
+    workspace.fake.misbehave(reset())
     workspace.alerthost("send", "--timeout", "0", given=line())
     workspace.fake.behave()
 
