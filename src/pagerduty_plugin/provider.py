@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hostspec import Destination, Fault, Installation, Provider, SecretUnavailableError
@@ -12,11 +13,13 @@ from hostspec.settings import secrets
 from pagerduty_plugin.constants import PAGE_DOMAINS, PROVIDER
 from pagerduty_plugin.http.network import NetworkEnvironment, network_faults
 from pagerduty_plugin.http.transport import import_requests
-from pagerduty_plugin.installation.discovery import ServiceDiscovery
-from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 from pagerduty_plugin.installation.service_table import ServiceTable, shared_keys
 from pagerduty_plugin.routing import routing_key_fault
 from pagerduty_plugin.settings import InstallationSettings, ServiceSettings
+
+if TYPE_CHECKING:
+    from pagerduty_plugin.installation.discovery import ServiceDiscovery
+    from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow
 
 
 class PagerDuty(Provider[InstallationSettings]):
@@ -69,10 +72,15 @@ class PagerDuty(Provider[InstallationSettings]):
 
     def install_flow(self) -> PagerDutyInstallFlow:
         """Return PagerDuty's Simple Install Flow."""
+        # like the discovery of services, of no use to a host that only sends
+        from pagerduty_plugin.installation.install_flow import PagerDutyInstallFlow  # noqa: PLC0415
+
         return PagerDutyInstallFlow()
 
     def discovery(self) -> ServiceDiscovery:
         """Return the discovery of services by PagerDuty's REST API."""
+        from pagerduty_plugin.installation.discovery import ServiceDiscovery  # noqa: PLC0415
+
         return ServiceDiscovery()
 
     def demo(self) -> Demo:

@@ -36,7 +36,8 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     exact JSON of each delivery, with its key masked. Each alert is explained as if all earlier
     ones had been delivered.
     """
-    host = configuration.load(ConfigFile.read(path)).host()
+    loaded = configuration.load(ConfigFile.read(path))
+    host = Host(loaded.plugins, loaded.rules)
     screen = Screen()
     all_read = True
     for submission in json_alerts.parse_files([file]):

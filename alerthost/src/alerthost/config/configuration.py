@@ -23,7 +23,6 @@ from alerthost.config.tables import (
     StoreTable,
 )
 from hostspec.errors import Fault
-from hostspec.inprocess.host import Host
 from hostspec.plugins import Rule, RuleAction
 from hostspec.plugins.registry import Plugins, PluginState
 from hostspec.provider import Installation
@@ -66,10 +65,6 @@ class Configuration:
     plugins: Plugins
     installations: tuple[Installation[Any], ...]
     rules: tuple[Rule, ...]
-
-    def host(self) -> Host:
-        """Build the host."""
-        return Host(self.plugins, self.rules)
 
     def notes(self) -> Sequence[str]:
         """Return the providers' notes about their installations, each provider's all at once."""

@@ -23,9 +23,15 @@ from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Status
 from hostspec.delivery import Operation
 from hostspec.errors import describe_error
-from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, is_late_repeat, plan_alert
+from hostspec.plugins.planning import (
+    LATE_REPEAT,
+    Incidents,
+    Plan,
+    is_late_repeat,
+    plan_alert,
+    propose,
+)
 
 _log = logging.getLogger("hostspec.planning")
 
@@ -264,7 +270,7 @@ class Planner:
         """Return the lanes of the incidents that an alert opens when it fires."""
         if alert.status is not Status.FIRING:
             alert = attrs.evolve(alert, status=Status.FIRING)
-        refs = (each.ref for each in self.make(alert, IncidentMemory()).deliveries)
+        refs = (delivery.ref for _, delivery in propose(alert, self._rules).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
 
     def make(self, alert: Alert, incidents: Incidents) -> Plan:
