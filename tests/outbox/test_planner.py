@@ -18,25 +18,23 @@ from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.snapshot import Snapshot
 from alerthost.store.database import Database
 from hostspec import Alert, Delivery, IncidentRef, Operation, OutcomeKind, Severity, Status
+from hostspec.plugins import planning
 from hostspec.plugins.isolation import FAILURES
 from hostspec.plugins.planning import Plan
-
-SERVER = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-"""Limits tests to PostgreSQL."""
 
 
 def planned(world: World) -> list[str]:
     """Plan one batch; return the keys of the planned alerts, in the order of planning."""
     made: list[str] = []
-    make = world.engine._planner.make
+    propose = planning.propose
 
-    def record(alert: Alert, *rest: Any) -> Any:
+    def record(alert: Alert, rules: Any) -> Any:
         made.append(f"{alert.key} {alert.severity}")
-        return make(alert, *rest)
+        return propose(alert, rules)
 
-    world.engine._planner.make = record  # type: ignore[method-assign]
-    world.engine._planner.plan(world.clock.now)
-    world.engine._planner.make = make  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "propose", record)
+        world.engine._planner.plan(world.clock.now)
     return made
 
 
@@ -50,7 +48,6 @@ def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of three submissions."""
     monkeypatch.setattr(inbox, "BATCH", 3)
-    monkeypatch.setattr(planner, "BATCH_QUEUES", 3)
 
 
 @EITHER
@@ -90,31 +87,10 @@ def test_a_mild_submission_goes_before_an_urgent_one_much_later(world: World) ->
     assert "cpu info" in planned(world)
 
 
-@SERVER
-def test_a_server_is_written_few_queues_at_once(world: World) -> None:
-    """A critical alert waits for at most one such batch."""
-    world.engine.accept_many([Alert(f"{number}") for number in range(100)])
-    assert len(planned(world)) == planner.BATCH_QUEUES
-
-    world.engine.accept(Alert("disk", severity="critical"))
-    assert planned(world)[0] == "disk critical"
-
-
-@SERVER
-def test_repeats_take_few_batches_on_a_server(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.engine.accept_many([Alert("disk")] * 500)
-    sizes = [len(planned(world)) for _ in range(6)]
-
-    assert sizes == [16, 32, 64, 128, 200, 60]
-
-
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make batches of eight submissions; four of them are chosen in turn."""
     monkeypatch.setattr(inbox, "BATCH", 8)
-    monkeypatch.setattr(planner, "BATCH_QUEUES", 8)
 
 
 def of_team(alert: Alert) -> Sequence[Delivery]:
@@ -233,7 +209,6 @@ def test_queries_for_a_batch_do_not_grow_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Open incidents are repeated, acknowledged or resolved together."""
-    monkeypatch.setattr(planner, "BATCH_QUEUES", inbox.BATCH)
     world.new_engine()
     counts = []
     for many in (10, 40):
@@ -433,6 +408,6 @@ def test_an_ended_incident_is_not_released(world: World) -> None:
     world.database.migrate()
     with world.database.read() as connection:
         planned = Snapshot(connection)
-        planned.load([alert.identity])
-        planned.apply(Plan(alert, (), (), released=(ref,)), 0.0, replayed=False)
+        planned.load_incidents([alert.identity], [ref])
+        planned.apply(Plan(alert, (), (), released=(ref,)))
         assert planned.at(ref) is None

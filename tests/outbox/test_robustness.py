@@ -24,6 +24,7 @@ from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import (
     completion,
+    delivery_store,
     heartbeat,
     inbox,
     incident_store,
@@ -933,10 +934,27 @@ def test_an_unreadable_database_while_planning_is_raised(
 
     submission_id = world.accept("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(incident_store, "find_open", fail)
+        patched.setattr(incident_store, "find_all_open", fail)
         with pytest.raises(StoreError, match="cannot be used"):
             world.drain()
     assert world.engine.admin.statuses([submission_id])[0].note is None
+    assert world.drain() == ["trigger disk"]
+
+
+def test_an_unreadable_database_while_planning_a_replay_is_raised(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: sa.Connection, *_: object) -> None:
+        connection.execute(sa.text("SELECT nothing FROM nowhere"))
+
+    world.fail(OutcomeKind.REJECTED)
+    world.accept("disk")
+    world.drain()
+    world.engine.admin.replay(world.delivery().id)
+    with monkeypatch.context() as patched:
+        patched.setattr(delivery_store, "load_deliveries", fail)
+        with pytest.raises(StoreError, match="cannot be used"):
+            world.drain()
     assert world.drain() == ["trigger disk"]
 
 

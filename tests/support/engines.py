@@ -176,7 +176,7 @@ def unwritten_plans(world: Process) -> Sequence[PlannedSubmission]:
     """Plan the pending submissions as a process that has not written the plans yet."""
     with world.database.read() as connection:
         pending = inbox.find_pending(connection, inbox.BATCH, inbox.RoundRobin())
-        return list(world.engine._planner._in_time(connection, pending, world.clock.now))
+        return world.engine._planner._plan_together(connection, pending, world.clock.now)
 
 
 def complete_late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:

@@ -20,8 +20,9 @@ from alerthost.store.tables import PENDING, submissions
 from hostspec.alert import Alert, Identity, Severity, Status
 from hostspec.values import from_json, members, to_json
 
-BATCH: Final = 200
-"""Most submissions read at once."""
+BATCH: Final = 100
+"""Most submissions planned at once: an urgent one waits for a whole batch, and a small one costs
+more for each submission."""
 
 MOST_KEYS: Final = 8
 """Most fairness keys that one batch serves, each with a query."""

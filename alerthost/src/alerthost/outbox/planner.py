@@ -21,17 +21,10 @@ from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
 from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, Note, Submission
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.alert import Alert, Status
-from hostspec.delivery import Operation
+from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import (
-    LATE_REPEAT,
-    Incidents,
-    Plan,
-    is_late_repeat,
-    plan_alert,
-    propose,
-)
+from hostspec.plugins.planning import LATE_REPEAT, Plan, Proposal, is_late_repeat, propose
 
 _log = logging.getLogger("hostspec.planning")
 
@@ -40,11 +33,6 @@ NOTHING_OPEN: Final = "no open incident"
 
 BATCH_SECONDS: Final = 0.2
 """Seconds of planning after which the plans made so far are written."""
-
-BATCH_QUEUES: Final = 16
-"""Most queues of incidents that are written at once on PostgreSQL: each takes several round trips,
-and an urgent submission waits for all of them."""
-
 
 ORPHANED: Final = (
     "its incident is orphaned: the key that opened it is not configured any more; it is resolved"
@@ -82,8 +70,6 @@ class Planner:
         )
         self._begun: tuple[float, Submission] | None = None
         self._hanging = 0
-        self._most_queues = BATCH_QUEUES if self._database.file is None else inbox.BATCH
-        self._most = self._most_queues
         self._turns = inbox.RoundRobin()
 
     def plan(self, now: float, presence: Presence | None = None) -> int | None:
@@ -100,7 +86,7 @@ class Planner:
                     if pending := sorted(inbox.still_pending(connection, left.rows)):
                         return self._plan_suspect(connection, left, pending[0], now, presence)
                     self._mark(functools.partial(poison.clear, names=[left.name]))
-            found = inbox.find_pending(connection, self._most, self._turns)
+            found = inbox.find_pending(connection, inbox.BATCH, self._turns)
             # the lock lasts until this transaction ends: no other process plans the same
             return self._plan_marked(connection, found, now, presence, attempts=0)
 
@@ -139,7 +125,7 @@ class Planner:
         if presence:
             mark = poison.Mark(presence.name, tuple(each.row for each in found), attempts)
             self._mark(functools.partial(poison.write_mark, mark=mark))
-        made = list(self._in_time(connection, found, now))
+        made = self._plan_together(connection, found, now)
         if presence:
             self._mark(functools.partial(poison.clear, names=[presence.name]))
         return self._write_or_isolate(made, now)
@@ -187,59 +173,81 @@ class Planner:
             self._watch(each.submission, each.note)
         return len(written)
 
-    def _in_time(
+    def _plan_together(
         self, connection: sa.Connection, found: Sequence[Submission], now: float
-    ) -> Iterator[PlannedSubmission]:
-        """Plan submissions until time is up, or the plans fill enough queues.
-
-        If they fill few, because they repeat each other or match no rule, the next batch is larger.
-        """
-        started = time.monotonic()
-        queues = 0
-        before: PlannedSubmission | None = None
+    ) -> Sequence[PlannedSubmission]:
+        """Plan submissions until time is up: ask the rules first, then read the incidents."""
         snapshot = Snapshot(connection)
-        snapshot.load({submission.identity for submission in found})
+        snapshot.load_alerts({submission.identity for submission in found})
+        proposed = list(self._propose_in_time(snapshot, found, now))
+        snapshot.load_incidents(
+            {each.submission.identity for each in proposed},
+            {ref for each in proposed for ref in each.refs},
+        )
+        return [self._settle(snapshot, each) for each in proposed]
+
+    def _propose_in_time(
+        self, snapshot: Snapshot, found: Sequence[Submission], now: float
+    ) -> Iterator[_Proposed]:
+        started = time.monotonic()
         for submission in found:
             self._begun = time.monotonic(), submission
-            made = self._plan_one(snapshot, submission, now)
+            yield self._propose(snapshot, submission, now)
             self._begun = None
-            yield made
-            if before is None or not before.is_repeated_by(made):
-                queues += len(made.plan.refs) if made.plan else 0
-            before = made
-            if queues >= self._most_queues or time.monotonic() - started > BATCH_SECONDS:
-                self._most = self._most_queues
+            if time.monotonic() - started > BATCH_SECONDS:
                 return
-        self._most = min(2 * self._most, inbox.BATCH)
 
-    def _plan_one(
-        self, snapshot: Snapshot, submission: Submission, now: float
-    ) -> PlannedSubmission:
-        replays = submission.replays is not None
-        view = IncidentView(snapshot, replays=replays)
+    def _propose(self, snapshot: Snapshot, submission: Submission, now: float) -> _Proposed:
+        """Ask the rules, unless a submission is outdated and no action records it."""
         try:
             alert = submission.alert()
             idle = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
             if idle and not self._records:
-                return PlannedSubmission(submission, None, Note(idle))
-            plan = self.make(alert, view)
-            if idle:
-                plan = self._only_records(plan)
+                return _Proposed(submission, idle)
+            proposal = propose(alert, self._rules if alert.status is Status.FIRING else ())
+        except Exception as error:  # noqa: BLE001 -- one submission must not block the others
+            return _Proposed(submission, error=error)
+        if not idle and submission.replays is None:
+            snapshot.apply_alert(alert, submission.accepted_at)
+        return _Proposed(submission, idle, proposal)
+
+    def _settle(self, snapshot: Snapshot, proposed: _Proposed) -> PlannedSubmission:
+        submission = proposed.submission
+        if proposed.error is not None:
+            return _failed(submission, proposed.error)
+        if proposed.proposal is None:
+            return PlannedSubmission(submission, None, Note(proposed.idle))
+        try:
+            return self._plan_proposal(snapshot, submission, proposed.proposal, proposed.idle)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _failed(submission, error)
+
+    def _plan_proposal(
+        self, snapshot: Snapshot, submission: Submission, proposal: Proposal, idle: str
+    ) -> PlannedSubmission:
+        replays = submission.replays is not None
+        view = IncidentView(snapshot, replays=replays)
+        plan = proposal.settle(self._plugins, view)
+        if idle:
+            plan = self._only_records(plan)
         if submission.replays is not None:
             plan = _restrict(plan, snapshot.connection, submission.replays)
-        is_news = not (replays or idle)
-        snapshot.apply(plan, submission.accepted_at, replayed=not is_news)
-        repeats = not replays and self._may_repeat(plan)
+        snapshot.apply(plan)
         note = _note_of(plan)
         if idle and not plan.deliveries:
             note = attrs.evolve(note, remark=idle)
-        if note.remark == NOTHING_OPEN and snapshot.is_orphaned(alert.identity):
+        if note.remark == NOTHING_OPEN and snapshot.is_orphaned(submission.identity):
             note = attrs.evolve(note, remark=ORPHANED)
-        return PlannedSubmission(submission, plan, note, view, repeats=repeats, is_news=is_news)
+        return PlannedSubmission(
+            submission,
+            plan,
+            note,
+            view,
+            repeats=not replays and self._may_repeat(plan),
+            is_news=not (replays or idle),
+        )
 
     def _only_records(self, plan: Plan) -> Plan:
         """Return the records of a plan, which are sent even if their alert is outdated."""
@@ -273,10 +281,25 @@ class Planner:
         refs = (delivery.ref for _, delivery in propose(alert, self._rules).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
 
-    def make(self, alert: Alert, incidents: Incidents) -> Plan:
-        """Plan one alert: by rules if it fires, by its open incidents otherwise."""
-        rules = self._rules if alert.status is Status.FIRING else ()
-        return plan_alert(self._plugins, incidents, alert, rules)
+
+@attrs.frozen
+class _Proposed:
+    """A submission, and what the rules propose for it.
+
+    Attributes:
+        idle: why it changes nothing; empty if it may.
+        proposal: None if the rules were not asked, or failed with an error.
+    """
+
+    submission: Submission
+    idle: str = ""
+    proposal: Proposal | None = None
+    error: Exception | None = None
+
+    @property
+    def refs(self) -> Iterable[IncidentRef]:
+        """The incidents that the rules propose."""
+        return [each.ref for _, each in self.proposal.deliveries] if self.proposal else ()
 
 
 def _is_store_failure(error: Exception) -> bool:

@@ -61,9 +61,8 @@ class Snapshot:
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._orphaned: dict[Identity, bool] = {}
 
-    def load(self, which: Collection[Identity]) -> None:
-        """Read alerts and their incidents, in a fixed number of queries."""
-        self.load_incidents(which, ())
+    def load_alerts(self, which: Collection[Identity]) -> None:
+        """Read the states of alerts, in one query."""
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_ALERTS, {"digests": list(names)}):
             self._alerts[names[row.digest]] = AlertState(
@@ -107,11 +106,14 @@ class Snapshot:
         found = (self.at(ref) for ref in self._refs_held_by(alert))
         return tuple(each for each in found if each is not None)
 
-    def apply(self, plan: Plan, accepted_at: float, *, replayed: bool) -> None:
-        """Apply the changes that a plan will make when it is written."""
+    def apply_alert(self, alert: Alert, accepted_at: float) -> None:
+        """Apply a new state of an alert."""
+        before = self._alerts.get(alert.identity)
+        self._alerts[alert.identity] = AlertState.after(before, alert, accepted_at)
+
+    def apply(self, plan: Plan) -> None:
+        """Apply the changes that a plan will make to incidents when it is written."""
         alert = plan.alert.identity
-        if not replayed:
-            self._alerts[alert] = AlertState.after(self._alerts.get(alert), plan.alert, accepted_at)
         for ref in plan.joined:
             self._hold(ref, alert)
         for ref in plan.released:
