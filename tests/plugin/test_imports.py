@@ -31,9 +31,10 @@ UNUSED = NEVER - {"sqlalchemy"} | {
     "pagerduty_plugin.installation.discovery",
     "pagerduty_plugin.installation.install_flow",
     "psycopg",
+    "re2",
     "sqlalchemy.dialects.postgresql",
 }
-"""Modules of no use to an engine on SQLite without templates and sealed secrets."""
+"""Modules of no use to an engine on SQLite with neither templates nor regular expressions."""
 
 EMBEDDED = """
 import sys

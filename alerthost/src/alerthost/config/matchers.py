@@ -24,7 +24,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
-import re2
 
 from alerthost.config.matcher_syntax import Operator, is_bare, quoted, readings
 from hostspec.alert import Alert, Severity, Status
@@ -83,6 +82,8 @@ class Regex:
     _compiled: Any = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        import re2  # noqa: PLC0415 -- 2 MB that most rules need not
+
         options = re2.Options()
         options.case_sensitive = not self.ignore_case
         options.log_errors = False
