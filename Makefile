@@ -53,14 +53,8 @@ docs: .venv/dev ## Build the documentation; warnings are errors.
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet --builder html docs docs/_build
 
 .PHONY: bench
-bench: .venv/dev ## Measure planning, sending, delivering, a storm, a flood, several processes, and importing.
-	@$(BIN)/python bench/planning.py
-	@$(BIN)/python bench/sending.py
-	@$(BIN)/python bench/delivery.py
-	@$(BIN)/python bench/storm.py
-	@$(BIN)/python bench/flood.py
-	@$(BIN)/python bench/cluster.py
-	@$(BIN)/python bench/importing.py
+bench: .venv/dev ## Measure everything in one table; OLD=COMMIT compares latency, ONLY="NAME …" runs some.
+	@OLD=$(OLD) $(BIN)/python bench/run.py $(ONLY)
 
 .PHONY: mutants
 mutants: .venv/dev ## Break the engine's pure core in every small way, and list what no test notices.

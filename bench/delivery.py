@@ -1,235 +1,136 @@
-"""The delivery engine: accepting against bare sqlite3, leasing, and from accept to send.
+"""Deliveries to a provider that answers at once, against a bare queue; their CPU and statements.
 
-Everything is durable (write-ahead log, synchronous FULL). Contenders take turns.
+Alerts are accepted before; each delivery is planned, leased, sent and completed. All writes are
+durable. Contenders take turns, each in a new file.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import multiprocessing
-import resource
-import sqlite3
 import statistics
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
-from instant import Plugin, Send, engine_on
-from measuring import alert, medians, table
+from bare import BareQueue
+from figures import Figure, main
+from instant import Plugin, engine_on
+from measuring import Usage, accept, alert, seconds, using
+from server import Server, running
 
-from alerthost.outbox import leasing
-from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
-from hostspec import Delivery, IncidentRef, Operation
+from hostspec import Alert
 from hostspec.values import to_json
 
-ROUNDS = 15
-SLICE = 200
-GOALS = {"one caller": 0.3, "16 callers": 0.5, "groups of 100": 0.1}
-QUEUED = (1_000, 100_000, 1_000_000)
-SAMPLES = 300
+WAYS = ("drain", "workers")
+KINDS = {"new incidents": "firing", "follow-ups": "resolved"}
 
 
-def engine_in(folder: str) -> tuple[Engine, Send]:
-    """Build an engine on a database in a folder; return it with its action."""
-    plugin = Plugin()
-    return engine_on(Database("sqlite:///alerthost.db", Path(folder)), plugin), plugin.send
+def alerts(count: int, lanes: int, status: str = "firing") -> list[Alert]:
+    return [
+        alert(number, scope=f"service {number % lanes}", status=status) for number in range(count)
+    ]
 
 
-def bare_in(folder: str) -> Callable[[Sequence[tuple[Any, ...]]], None]:
-    """Make the same inserts with sqlite3 alone, under a lock."""
-    lock = threading.Lock()
-    connection = sqlite3.connect(
-        Path(folder, "alerthost.db"), isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA synchronous = FULL")
-
-    def insert(rows: Sequence[tuple[Any, ...]]) -> None:
-        with lock:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                "INSERT INTO submissions (submission_id, scope, key, body, accepted_at)"
-                " VALUES (?, ?, ?, ?, ?)",
-                rows,
-            )
-            connection.execute("COMMIT")
-
-    return insert
-
-
-def accepting() -> None:
-    alerts = [alert(number) for number in range(SLICE)]
-    bodies = [json.dumps(to_json(each)) for each in alerts]
-    numbers = itertools.count()
-
-    def rows(which: Sequence[int]) -> list[tuple[Any, ...]]:
-        return [(f"bare {next(numbers)}", "", "key", bodies[n], time.time()) for n in which]
-
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        engine, _ = engine_in(one)
-        other, _ = engine_in(two)
-        engine.database.migrate()
-        other.database.migrate()
-        bare = bare_in(two)
-        many = ThreadPoolExecutor(16)
-        groups = [range(start, start + 100) for start in range(0, SLICE, 100)]
-        taken = medians(
-            {
-                "one caller": lambda: [engine.accept(each) for each in alerts],
-                "one caller, bare": lambda: [bare(rows([n])) for n in range(SLICE)],
-                "16 callers": lambda: list(many.map(engine.accept, alerts)),
-                "16 callers, bare": lambda: list(many.map(lambda n: bare(rows([n])), range(SLICE))),
-                "groups of 100": lambda: [
-                    engine.accept_many([alerts[n] for n in group]) for group in groups
-                ],
-                "groups of 100, bare": lambda: [bare(rows(group)) for group in groups],
-            },
-            ROUNDS,
-        )
-        many.shutdown()
-    shown = []
-    for name, goal in GOALS.items():
-        mine, theirs = SLICE / taken[name], SLICE / taken[f"{name}, bare"]
-        ratio = mine / theirs
-        met = "yes" if ratio >= goal else "NO"
-        shown.append((name, f"{mine:,.0f}", f"{theirs:,.0f}", f"{ratio:.2f}", f"{goal}", met))
-    table("Accepting, durable", ("", "engine/s", "sqlite3/s", "ratio", "goal", "met"), shown)
+def delivered(  # noqa: PLR0913 -- what differs between the measurements
+    database: Database,
+    way: str,
+    count: int,
+    lanes: int,
+    *,
+    limited: bool = False,
+    server_cpu: Callable[[], float] = lambda: 0.0,
+) -> Iterator[Usage]:
+    """Deliver triggers, then their resolves; yield what each kind uses."""
+    plugin = Plugin(limited=limited)
+    engine = engine_on(database, plugin)
+    with database:
+        for number, status in enumerate(KINDS.values(), 1):
+            accept(engine, alerts(count, lanes, status))
+            with using(database, server_cpu) as usage:
+                if way == "drain":
+                    assert engine.drain() == count
+                else:
+                    engine.start()
+                    plugin.send.wait_count(number * count)
+                    assert engine.wait_idle(60)
+            engine.stop()
+            yield usage
 
 
-def delivering() -> None:
-    shown = []
-    for name in ("drain", "workers"):
+def bare(count: int) -> float:
+    """Return the seconds in which the bare queue delivers."""
+    with tempfile.TemporaryDirectory() as folder:
+        queue = BareQueue(folder)
+        for each in alerts(count, 1):
+            queue.accept(to_json(each))
+        taken = seconds(lambda: queue.drain(len))
+        queue.close()
+    return taken
+
+
+def on_sqlite(count: int, rounds: int) -> Iterator[Figure]:
+    contender = []
+    used: dict[tuple[str, str], list[Usage]] = defaultdict(list)
+    for _ in range(rounds):
+        contender.append(bare(count))
+        for way in WAYS:
+            with tempfile.TemporaryDirectory() as folder:
+                database = Database("sqlite:///alerthost.db", Path(folder))
+                for kind, usage in zip(KINDS, delivered(database, way, count, 1), strict=True):
+                    used[way, kind].append(usage)
+    baseline = count / statistics.median(contender)
+    for (way, kind), each in used.items():
+        rate = count / statistics.median(usage.seconds for usage in each)
+        name = f"deliveries/s, SQLite, {way}, {kind}"
+        yield Figure(f"{name}, against a bare queue", rate, baseline, at_least=0.8)
+        yield Figure(name, rate, at_least=2000)
+    for (way, kind), each in used.items():
+        cpu = statistics.median(usage.cpu for usage in each) / count * 1000
+        yield Figure(f"CPU of a delivery (ms), SQLite, {way}, {kind}", cpu, at_most=0.8)
+
+
+def counted(name: str, used: Iterable[Usage], count: int) -> Iterator[Figure]:
+    every = list(used)
+    statements = sum(usage.statements for usage in every) / count / len(every)
+    commits = sum(usage.commits for usage in every) / count / len(every)
+    yield Figure(f"statements of a delivery, {name}", statements, at_most=6)
+    yield Figure(f"commits of a delivery, {name}", commits, at_most=0.1)
+
+
+def counting(count: int) -> Iterator[Figure]:
+    for way, lanes, limited in (
+        ("drain", 1, False),
+        ("drain", count, False),
+        ("workers", count, False),
+        ("drain", count, True),
+    ):
         with tempfile.TemporaryDirectory() as folder:
-            engine, send = engine_in(folder)
-            engine.accept_many([alert(number) for number in range(1000)])
-            start = time.perf_counter()
-            if name == "drain":
-                engine.drain()
-            else:
-                with engine:
-                    assert send.wait_count(1000, 120)
-            shown.append((name, f"{1000 / (time.perf_counter() - start):,.0f}"))
-            engine.database.close()
-    table(
-        "Planning, sending and completing 1,000 at an instant provider", ("", "per second"), shown
-    )
+            database = Database("sqlite:///alerthost.db", Path(folder))
+            used = delivered(database, way, count, lanes, limited=limited)
+            limits = ", with rate limits" if limited else ""
+            yield from counted(f"SQLite, {way}, lanes: {lanes:,}{limits}", used, count)
 
 
-def latency(engine: Engine, send: Send) -> list[float]:
-    """Return the milliseconds from accept to send of critical alerts, one after another."""
-    taken = []
-    for number in range(SAMPLES):
-        key = f"urgent {number}"
-        urgent = attrs.evolve(alert(number), key=key, scope="healthy")
-        start = time.perf_counter()
-        engine.accept(urgent)
-        seconds = send.wait(key, 30) - start
-        assert seconds < 30
-        taken.append(seconds * 1000)
-    return sorted(taken)
+def on_postgresql(server: Server, count: int) -> Iterator[Figure]:
+    for way in WAYS:
+        database = Database(server.new_database(), Path())
+        used = list(delivered(database, way, count, count, server_cpu=server.cpu))
+        name = f"PostgreSQL, {way}, lanes: {count:,}"
+        yield from counted(name, used, count)
+        own = sum(usage.cpu for usage in used) / count / len(used) * 1000
+        of_server = sum(usage.of_server for usage in used) / count / len(used) * 1000
+        yield Figure(f"CPU of a delivery (ms), {name}, own", own)
+        yield Figure(f"CPU of a delivery (ms), {name}", own + of_server, at_most=2.5)
 
 
-def fill(database: Database, count: int, destination: str) -> None:
-    """Insert many incidents of one destination with a queued trigger each, as planning does."""
-    ref = IncidentRef("instant.send", "account", destination, "")
-    first = Delivery(Operation.TRIGGER, ref, alert(0).identity, alert(0).severity)
-    body = json.dumps(to_json(first))
-    now = time.time()
-    with database.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO lanes (installation, destination, due) VALUES ('account', ?, ?)",
-            (destination, now),
-        )
-        lane = connection.exec_driver_sql("SELECT max(id) FROM lanes").scalar_one()
-        connection.exec_driver_sql(
-            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
-            " INSERT INTO incidents (lane_id, action, installation, destination, correlation_key,"
-            " active, state, severity, rules, follow_ups, may_be_open, trigger_delivered,"
-            " unconfirmed,"
-            " orphaned, opened_at, changed_at, version, digest)"
-            " SELECT ?, 'instant.send', 'account', ?,"
-            " 'w' || n, 1, 'resolved', 'error', '[]', '[]', 0, 0, 0, 0, ?, ?, 0,"
-            " ? || n FROM n",
-            (count, lane, destination, now, now, destination),
-        )
-        connection.exec_driver_sql(
-            "INSERT INTO deliveries (uid, incident_id, lane_id, submission_id, operation, severity,"
-            " body, state, position, is_head, urgency, due, accepted_at, late_reported)"
-            " SELECT 'u' || id, id, lane_id, 's' || id, 'trigger', 'error', ?, 'queued', 1, 1,"
-            " ?, ?, ?, 0 FROM incidents WHERE lane_id = ?",
-            (body, now, now, now, lane),
-        )
-
-
-def queued() -> None:
-    shown = []
-    measured = {}
-    for name, count in (("idle", 0), ("100,000 queued in another lane", 100_000)):
-        with tempfile.TemporaryDirectory() as folder:
-            engine, send = engine_in(folder)
-            engine.database.migrate()
-            if count:
-                fill(engine.database, count, "throttled")
-            with engine:
-                latency(engine, send)
-                taken = latency(engine, send)
-            engine.database.close()
-        measured[name] = taken[int(len(taken) * 0.99)]
-        shown.append((name, f"{statistics.median(taken):.1f}", f"{measured[name]:.1f}"))
-    table("From accept to send (ms)", ("", "median", "p99"), shown)
-    idle, busy = measured.values()
-    print(f"\n  p99 with a backlog is {busy / idle:.2f} x idle (goal: under 3)")
-
-
-def leases(folder: str) -> tuple[list[float], float]:
-    """Send some, and lease others; return the milliseconds of each lease, and the peak of MB."""
-    engine, _ = engine_in(folder)
-    engine.drain(SAMPLES)
-    taken = []
-    for _ in range(SAMPLES):
-        with engine.database.begin() as connection:
-            start = time.perf_counter()
-            lease = leasing.Leasing(connection, "bench", time.time(), together=SAMPLES + 1).lease()
-            taken.append((time.perf_counter() - start) * 1000)
-        assert lease
-    engine.database.close()
-    return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def backlog() -> None:
-    shown = []
-    for count in QUEUED:
-        with tempfile.TemporaryDirectory() as folder:
-            engine, _ = engine_in(folder)
-            engine.database.migrate()
-            fill(engine.database, count, "healthy")
-            engine.database.close()
-            # in a process of its own, whose memory was not used to fill the database
-            alone = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(1, mp_context=alone) as process:
-                taken, peak = process.submit(leases, folder).result()
-        row = (f"{statistics.median(taken):.2f}", f"{max(taken):.2f}", f"{peak:.0f}")
-        shown.append((f"{count:,}", *row))
-    columns = ("queued", "median", "longest", "memory (MB)")
-    table(
-        "Leasing, by the number of queued deliveries (ms), and the memory of the process",
-        columns,
-        shown,
-    )
-
-
-def main() -> None:
-    accepting()
-    delivering()
-    queued()
-    backlog()
+def measure(quick: bool) -> Iterator[Figure]:  # noqa: FBT001 -- see `figures.Measure`
+    count, rounds = (20, 1) if quick else (1000, 5)
+    yield from on_sqlite(count, rounds)
+    yield from counting(count)
+    with tempfile.TemporaryDirectory() as folder, running(folder) as server:
+        yield from on_postgresql(server, count)
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -1,8 +1,7 @@
 """A bare responder: answers every POST with 202, keeps connections alive, and counts them.
 
 Run as a process of its own: ``python responder.py SECONDS [CERTIFICATE]``; it answers a POST after
-so many seconds. It prints its port, and answers a GET with the number of connections that have
-posted, and the number of their posts.
+so many seconds. It prints its port, and answers a GET with the number of posts.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ ACCEPTED = answer(b"202 Accepted", BODY)
 
 
 class Responder(asyncio.Protocol):
-    """One connection; it counts once it posts."""
+    """One connection."""
 
     after = 0.0
-    connections = 0
     posts = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -34,7 +32,6 @@ class Responder(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.received = b""
-        self.posted = False
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is there as a whole."""
@@ -43,17 +40,13 @@ class Responder(asyncio.Protocol):
             head = self.received[:end].lower()
             if head.startswith(b"get"):
                 self.received = b""
-                counts = b"%d %d" % (Responder.connections, Responder.posts)
-                self.transport.write(answer(b"200 OK", counts))
+                self.transport.write(answer(b"200 OK", b"%d" % Responder.posts))
                 return
             marker = head.index(b"content-length:") + len(b"content-length:")
             whole = end + 4 + int(head[marker:].split(b"\r\n", 1)[0])
             if len(self.received) < whole:
                 return
             self.received = self.received[whole:]
-            if not self.posted:
-                self.posted = True
-                Responder.connections += 1
             Responder.posts += 1
             if Responder.after:
                 asyncio.get_running_loop().call_later(

@@ -11,46 +11,51 @@ import json
 import os
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pagerduty
 import requests  # noqa: TID253 -- what the plugin is measured against
 import trustme
-from measuring import KEYS, alert, installation, medians, responder, table
+from figures import Figure, main
+from measuring import KEY, alert, medians, responder
 
-from hostspec import SendContext
+from hostspec import Installation, SendContext
 from pagerduty_plugin import event
 from pagerduty_plugin.http.client import Client
-from pagerduty_plugin.settings import TriggerSettings
+from pagerduty_plugin.provider import PagerDuty
+from pagerduty_plugin.settings import InstallationSettings, TriggerSettings
 from pagerduty_plugin.trigger import Trigger
 from pagerduty_plugin.truncate import encode
 
-EVENTS = 2000
 SLICE = 100
 """Events that one contender sends before it is the next one's turn."""
+
 FEW = 10
 """The same for those without a session, who take long."""
-ROUNDS = 60
-KEY = KEYS["checkout"]
-GOALS = {"session": 1.5, "official": 1.2, "without": 2.0}
-NAMES = {
-    "plugin": "pagerduty-plugin, Trigger.send",
-    "session": "(a) requests.Session().post of ready bytes",
-    "official": "(b) pagerduty.EventsApiV2Client.trigger",
-    "without": "(c) requests.post, no session",
+
+GOALS = {
+    "requests.Session().post of ready bytes": 1.5,
+    "pagerduty.EventsApiV2Client.trigger": 1.2,
+    "requests.post without a session": 2.0,
 }
+SESSION, OFFICIAL, WITHOUT = GOALS
 
 
-def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float], int]:
-    """Return the events per second of each contender, and the plugin's connections."""
+def installation(url: str) -> Installation[InstallationSettings]:
+    services = [{"name": "checkout", "integration_key": KEY}]
+    return PagerDuty().installation("acme", {"base_url": url, "services": services})
+
+
+def compared(url: str, context: ssl.SSLContext | None, *, quick: bool) -> Iterator[Figure]:
+    """Compare the events per second of the plugin with those of each contender."""
     action = Trigger(Client())
     account = installation(url)
     rule = TriggerSettings(services=("checkout",))
     attempt = SendContext()
     deliveries = [
         delivery
-        for number in range(EVENTS)
+        for number in range(SLICE)
         for delivery in action.plan(alert(number), rule, account, rule="Pages")
     ]
     bodies = [
@@ -60,32 +65,29 @@ def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float],
     address = f"{url}/v2/enqueue"
     headers = {"Content-Type": "application/json"}
 
-    def plugin(count: int = SLICE) -> None:
-        for delivery in deliveries[:count]:
+    def plugin() -> None:
+        for delivery in deliveries:
             assert action.send(delivery, account, attempt).delivered
 
-    before = connections(url)
-    plugin(EVENTS)
-    opened = connections(url) - before
     with contextlib.ExitStack() as stack:
         bare = stack.enter_context(requests.Session())
 
         def session() -> None:
-            for body in bodies[:SLICE]:
+            for body in bodies:
                 assert bare.post(address, data=body, headers=headers).status_code == 202
 
         def without() -> None:
             for body in bodies[:FEW]:
                 assert requests.post(address, data=body, headers=headers).status_code == 202
 
-        contenders: dict[str, Callable[[], object]] = {"plugin": plugin, "session": session}
+        contenders: dict[str, Callable[[], object]] = {"plugin": plugin, SESSION: session}
         if context is not None:
             official = stack.enter_context(
                 pagerduty.EventsApiV2Client(KEY, base_url=url, verify=context)
             )
 
             def trigger() -> None:
-                for one in events[:SLICE]:
+                for one in events:
                     payload = one["payload"]
                     assert official.trigger(
                         payload["summary"],
@@ -100,35 +102,20 @@ def measure(url: str, context: ssl.SSLContext | None) -> tuple[dict[str, float],
                         links=one["links"],
                     )
 
-            contenders["official"] = trigger
-        contenders["without"] = without
-        taken = medians(contenders, ROUNDS)
-    return {
-        name: (FEW if name == "without" else SLICE) / seconds for name, seconds in taken.items()
-    }, opened
+            contenders[OFFICIAL] = trigger
+        contenders[WITHOUT] = without
+        taken = medians(contenders, 1 if quick else 60)
+    rate = SLICE / taken.pop("plugin")
+    scheme = "http" if context is None else "https"
+    for name, seconds in taken.items():
+        baseline = (FEW if name == WITHOUT else SLICE) / seconds
+        title = f"events/s, {scheme}, the plugin against {name}"
+        yield Figure(title, rate, baseline, at_least=GOALS[name])
 
 
-def connections(url: str) -> int:
-    """Ask the responder how many connections have posted."""
-    return int(requests.get(url).text.split()[0])
-
-
-def show(title: str, rates: dict[str, float], opened: int) -> None:
-    rows = []
-    for name, rate in rates.items():
-        compared = ("", "", "")
-        if name in GOALS:
-            ratio, goal = rates["plugin"] / rate, GOALS[name]
-            compared = (f"{ratio:.2f} x", f"{goal:.1f} x", "yes" if ratio >= goal else "NO")
-        rows.append((NAMES[name], f"{rate:,.0f}", *compared))
-    table(title, ("", "events/s", "plugin is", "goal", "met"), rows)
-    print(f"\n  connections the plugin opened for {EVENTS:,} events: {opened}")
-
-
-def main() -> None:
-    rounds = f"medians of {ROUNDS} rounds in turn, {SLICE} events each, {FEW} of (c)"
+def measure(quick: bool) -> Iterator[Figure]:  # noqa: FBT001 -- see `figures.Measure`
     with responder() as url:
-        show(f"Sending over plain http ({rounds})", *measure(url, None))
+        yield from compared(url, None, quick=quick)
     authority = trustme.CA()
     with tempfile.TemporaryDirectory() as folder:
         bundle, certificate = Path(folder, "ca.pem"), Path(folder, "server.pem")
@@ -138,8 +125,8 @@ def main() -> None:
         os.environ["REQUESTS_CA_BUNDLE"] = str(bundle)
         context = ssl.create_default_context(cafile=str(bundle))
         with responder(str(certificate)) as url:
-            show(f"Sending over TLS ({rounds})", *measure(url, context))
+            yield from compared(url, context, quick=quick)
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)
