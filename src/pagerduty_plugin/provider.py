@@ -43,8 +43,11 @@ class PagerDuty(Provider[InstallationSettings]):
 
         It also imports requests, which the first page would wait for.
         """
-        import_requests()
         faults = []
+        try:
+            import_requests()
+        except ImportError as error:
+            faults.append(Fault("", f"cannot send: {error}; install pagerduty-plugin again"))
         settings = installation.settings
         for path, key in secrets(settings.services, "services"):
             try:

@@ -147,6 +147,22 @@ def test_a_page_waits_for_no_import(embedding: Path, https_fake: FakePagerDuty) 
     assert {name.partition(".")[0] for name in later} <= sys.stdlib_module_names
 
 
+def test_a_damaged_package_is_found_before_a_page_needs_it(embedding: Path) -> None:
+    (embedding / "requests.py").write_text("from requests_parts import sessions")
+    ran = subprocess.run(
+        [sys.executable, "-m", "alerthost", "check"],
+        capture_output=True,
+        check=False,
+        cwd=embedding,
+        text=True,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "alerthost.toml, line 7: installation 'acme': settings: cannot send: No module named "
+        "'requests_parts'; install pagerduty-plugin again\n"
+    )
+
+
 def test_the_root_imports_installed_packages() -> None:
     program = "import hostspec, hostspec.plugins; print(hostspec.Alert('k').key, hostspec.__file__)"
     ran = subprocess.run(

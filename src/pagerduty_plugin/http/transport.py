@@ -110,6 +110,9 @@ def import_requests() -> None:
 
     A program that does so at start delays no page, and loses none when its packages are upgraded
     or removed while it runs.
+
+    Raises:
+        ImportError: a package is missing or damaged.
     """
     import requests  # noqa: F401
 
