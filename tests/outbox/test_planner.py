@@ -334,7 +334,7 @@ LOOK = {
     " FROM deliveries WHERE state != 'queued' ORDER BY submission_id, operation, body, state",
     "incidents": "SELECT correlation_key, destination, active, state, severity, rules, follow_ups,"
     " may_be_open, trigger_delivered FROM incidents ORDER BY id",
-    "holders": "SELECT incident_id, number, key FROM holders ORDER BY incident_id, number",
+    "holders": "SELECT incident_id, key FROM holders ORDER BY incident_id, number",
     "alerts": "SELECT scope, key, status, updated_at, seen_at FROM alerts ORDER BY key",
     "submissions": "SELECT submission_id, planned_at, note FROM submissions ORDER BY id",
     "receipts": "SELECT hook, count(*) FROM receipts GROUP BY hook ORDER BY hook",

@@ -32,8 +32,12 @@ HOT = {
     "line": (delivery_store._QUEUE, "ix_deliveries_incident_id"),
     "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
     "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
-    "with queued": (
-        delivery_store._WITH_QUEUED.params(numbers=[1, 2]),
+    "sizes of queues": (
+        delivery_store._SIZES.params(digests=["a", "b"]),
+        "ix_deliveries_incident_id",
+    ),
+    "queues": (
+        delivery_store._OF_QUEUES.params(numbers=[1, 2]),
         "ix_deliveries_incident_id",
     ),
     "taken": (

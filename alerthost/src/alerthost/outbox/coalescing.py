@@ -38,7 +38,7 @@ class QueuedDelivery:
     """A delivery in the queue of its incident.
 
     Attributes:
-        id: its row; None for a new one.
+        id: its row, or a negative number until it is written; None for a new one.
         coalesced: number of deliveries that it supersedes.
         accepted_at: when the oldest submission was accepted that it or they come from.
         repeat: it equals the last trigger that was delivered.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,12 +12,12 @@ from alerthost.outbox import incident_store, lane_store
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import HEAD_START, OWN_FAILURE_DELAY, REPEAT_DELAY, QueuedDelivery
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.serialisation import dump, load_delivery
-from alerthost.store.tables import deliveries
+from alerthost.outbox.serialisation import digest, dump, load_delivery
+from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Severity
-from hostspec.delivery import Delivery, Operation, Outcome, OutcomeKind, Receipt
+from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome, OutcomeKind, Receipt
 
-IS_QUEUED: Final = deliveries.c.state == DeliveryState.QUEUED
+IS_QUEUED: Final = deliveries.c.state == sa.literal_column("'queued'")
 
 CONFIRMATION: Final = "confirming resolve"
 """The submission id of a confirming resolve, which is sent when no attempt can arrive any more."""
@@ -77,17 +77,38 @@ _BODIES: Final = sa.select(deliveries.c.id, deliveries.c.body).where(
 )
 
 
-def with_queued(connection: sa.Connection, numbers: Collection[int]) -> Collection[int]:
-    """Return the incidents, among those given by row, that have unfinished deliveries."""
-    if not numbers:
-        return ()
-    return frozenset(connection.execute(_WITH_QUEUED, {"numbers": numbers}).scalars())
+def find_rows_of_queues(
+    connection: sa.Connection, incidents: Sequence[int]
+) -> Sequence[sa.Row[Any]]:
+    """Return the unfinished deliveries of several incidents, each queue in order."""
+    return connection.execute(_OF_QUEUES, {"numbers": incidents}).all() if incidents else ()
 
 
-_WITH_QUEUED: Final = (
-    sa.select(deliveries.c.incident_id)
+_OF_QUEUES: Final = (
+    sa.select(deliveries)
     .where(deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)), IS_QUEUED)
-    .distinct()
+    .order_by(deliveries.c.incident_id, deliveries.c.position)
+)
+
+
+def find_queue_sizes(
+    connection: sa.Connection, refs: Iterable[IncidentRef]
+) -> Mapping[IncidentRef, int]:
+    """Return the sizes in bytes of the queues of open incidents; empty ones are left out."""
+    names = {digest(each): each for each in refs}
+    rows = connection.execute(_SIZES, {"digests": [*names]}) if names else ()
+    return {names[row.digest]: row.size for row in rows}
+
+
+_SIZES: Final = (
+    sa.select(incidents.c.digest, sa.func.sum(sa.func.length(deliveries.c.body)).label("size"))
+    .join(deliveries, deliveries.c.incident_id == incidents.c.id)
+    .where(
+        incidents.c.active,
+        incidents.c.digest.in_(sa.bindparam("digests", expanding=True)),
+        IS_QUEUED,
+    )
+    .group_by(incidents.c.digest)
 )
 
 
@@ -146,10 +167,7 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         due: when new deliveries may be sent; None for now.
         reason: why new deliveries are sent, if no submission of an alert is the reason.
     """
-    urgency = min(
-        (_urgency(each.accepted_at, each.delivery.severity, repeat=each.repeat) for each in queue),
-        default=0.0,
-    )
+    urgency = min(map(urgency_of, queue), default=0.0)
     for position, each in enumerate(queue, start=1):
         place = {
             "position": position,
@@ -158,7 +176,7 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         }
         if each.id is None:
             moment = uow.now if due is None else due
-            new = _new_row(stored.id, stored.lane_id, each, submission_id, moment)
+            new = build_row(stored.id, stored.lane_id, each, submission_id, moment)
             insert_all(uow.connection, [new | place | {"reason": reason}])
         else:
             place |= {"coalesced": each.coalesced, "accepted_at": each.accepted_at}
@@ -167,57 +185,74 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
         lane_store.wake(uow, stored.lane_id)
 
 
-def build_only_row(
-    incident: int, lane: int, new: QueuedDelivery, submission_id: str, now: float
-) -> dict[str, Any]:
-    """Build the row of the only queued delivery of an incident."""
-    urgency = _urgency(new.accepted_at, new.delivery.severity, repeat=new.repeat)
-    only = {"position": 1, "is_head": True, "urgency": urgency}
-    return _new_row(incident, lane, new, submission_id, now) | only
-
-
 def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert deliveries."""
-    connection.execute(_NEW_DELIVERY, rows)
+    if rows:
+        connection.execute(_NEW_DELIVERY, rows)
 
 
-def expedite_confirmation(uow: UnitOfWork, number: int, reason: str) -> None:
-    """Send the queued confirming resolve of an incident now, since its alert fires again.
+def place_all(connection: sa.Connection, places: Sequence[Mapping[str, Any]]) -> None:
+    """Change the positions of queued deliveries, and what they supersede."""
+    if places:
+        connection.execute(_PLACE, places)
 
-    Earlier attempts may still arrive, so it no longer confirms the incident.
-    """
-    uow.connection.execute(
-        sa.update(deliveries)
-        .where(
-            deliveries.c.incident_id == number,
-            IS_QUEUED,
-            deliveries.c.submission_id == CONFIRMATION,
-            deliveries.c.worker_id.is_(None),
-        )
-        .values(submission_id=EARLY_CONFIRMATION, due=uow.now, reason=reason)
+
+_PLACE: Final = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("number"))
+    .values(
+        **{
+            name: sa.bindparam(name)
+            for name in ("position", "is_head", "urgency", "coalesced", "accepted_at")
+        }
     )
+)
 
 
-def insert_ended(
-    uow: UnitOfWork,
-    stored: incident_store.StoredIncident,
-    new: Sequence[tuple[QueuedDelivery, str]],
-    state: DeliveryState,
-    reason: str,
-) -> Sequence[Mapping[str, Any]]:
-    """Insert deliveries that are never sent, given with their submission ids; return the rows."""
-    over = {"state": state, "reason": reason, "finished_at": uow.now}
-    rows = [
-        _new_row(stored.id, stored.lane_id, each, submission_id, uow.now) | over
-        for each, submission_id in new
-    ]
-    insert_all(uow.connection, rows)
-    return rows
+def end_all(connection: sa.Connection, ended: Sequence[Mapping[str, Any]]) -> None:
+    """End queued deliveries that are not sent."""
+    if ended:
+        connection.execute(_END, ended)
 
 
-def _new_row(
+_END: Final = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("number"))
+    .values(
+        **{name: sa.bindparam(name) for name in ("state", "reason", "finished_at")},
+        is_head=False,
+        lease_until=None,
+    )
+)
+
+
+def expedite_confirmations(uow: UnitOfWork, incidents: Sequence[int], reason: str) -> None:
+    """Send the queued confirming resolves of incidents now, since their alerts fire again.
+
+    Earlier attempts may still arrive, so they no longer confirm the incidents.
+    """
+    early = {"early": EARLY_CONFIRMATION, "now": uow.now, "why": reason}
+    uow.connection.execute(_EXPEDITE, {"numbers": incidents, **early})
+
+
+_EXPEDITE: Final = (
+    sa.update(deliveries)
+    .where(
+        deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
+        IS_QUEUED,
+        deliveries.c.submission_id == CONFIRMATION,
+        deliveries.c.worker_id.is_(None),
+    )
+    .values(
+        submission_id=sa.bindparam("early"), due=sa.bindparam("now"), reason=sa.bindparam("why")
+    )
+)
+
+
+def build_row(
     incident: int, lane: int, new: QueuedDelivery, submission_id: str, due: float
 ) -> dict[str, Any]:
+    """Build the row of a new delivery, without a place in its queue."""
     return {
         "uid": uuid.uuid4().hex,
         "incident_id": incident,
@@ -235,7 +270,13 @@ def _new_row(
         "is_head": False,
         "urgency": 0.0,
         "reason": "",
+        "finished_at": None,
     }
+
+
+def urgency_of(queued: QueuedDelivery) -> float:
+    """Return the urgency of a queued delivery: the lower, the sooner it is sent."""
+    return _urgency(queued.accepted_at, queued.delivery.severity, repeat=queued.repeat)
 
 
 def _urgency(accepted_at: float, severity: Severity, *, repeat: bool) -> float:

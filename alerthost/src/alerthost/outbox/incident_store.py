@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from alerthost.outbox import lane_store
 from alerthost.outbox.backend import UnitOfWork
-from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
 from alerthost.store.tables import holders, incidents
@@ -136,50 +135,51 @@ def open_incident(
     uow: UnitOfWork, delivery: Delivery, summary: str, **known: Any
 ) -> StoredIncident:
     """Open an incident that the alert of a delivery holds; its provider state is unknown."""
-    lane = lane_store.lane_of(uow.connection, delivery.ref)
-    opening = [(QueuedDelivery(delivery, summary=summary), lane)]
-    (number,) = open_incidents(uow, opening, **known).values()
+    key = delivery.ref.installation, delivery.ref.destination
+    lane = lane_store.lanes_of(uow.connection, [delivery.ref])[key]
     incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
     shortened = shorten(summary, LONGEST_SUMMARY)
+    (number,) = insert_incidents(uow, [NewIncident(incident, lane, shortened)], **known)
     return StoredIncident(number, lane, 0, incident, ProviderState(), uow.now, shortened)
 
 
-def open_incidents(
-    uow: UnitOfWork, opening: Sequence[tuple[QueuedDelivery, int]], **known: Any
-) -> Mapping[IncidentRef, int]:
-    """Open several incidents; return their rows.
+@attrs.frozen
+class NewIncident:
+    """An incident to insert; nothing is known of it at its provider."""
+
+    incident: Incident
+    lane_id: int
+    summary: str
+    active: bool = True
+
+
+def insert_incidents(uow: UnitOfWork, new: Sequence[NewIncident], **known: Any) -> Sequence[int]:
+    """Insert incidents with different references, and their holders; return their rows.
 
     Args:
         uow: the transaction.
-        opening: the trigger of each incident, with the row of its lane.
-        known: columns that differ from those of an active incident without a handle.
+        new: the incidents.
+        known: columns that differ from those of an incident without a handle.
     """
-    if not opening:
-        return {}
-    rows = [
-        {**_incident_row(new.delivery, lane, uow.now, new.summary), **known}
-        for new, lane in opening
-    ]
+    rows = [{**_incident_row(each, uow.now), **known} for each in new]
     ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
-    numbers = {
-        new.delivery.ref: ids[row["digest"]] for row, (new, _) in zip(rows, opening, strict=True)
-    }
-    held = [_holder_row(numbers[new.delivery.ref], new.delivery.alert, 0) for new, _ in opening]
-    uow.connection.execute(_NEW_HOLDER, held)
+    numbers = [ids[row["digest"]] for row in rows]
+    held = zip(numbers, new, strict=True)
+    move_holders(uow, (), [(n, alert) for n, each in held for alert in each.incident.holders])
     return numbers
 
 
-def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> dict[str, Any]:
+def _incident_row(new: NewIncident, now: float) -> dict[str, Any]:
+    ref = new.incident.ref
     return {
-        **attrs.asdict(delivery.ref),
-        "digest": digest(delivery.ref),
-        "lane_id": lane,
-        "active": True,
+        "action": ref.action,
+        "installation": ref.installation,
+        "destination": ref.destination,
+        "correlation_key": ref.correlation_key,
+        "digest": digest(ref),
+        "lane_id": new.lane_id,
         "state": IncidentState.RESOLVED,
-        "severity": delivery.severity,
         "handle": None,
-        "rules": json.dumps(list(dict.fromkeys(delivery.rules))),
-        "follow_ups": json.dumps(list(dict.fromkeys(delivery.follow_ups))),
         "may_be_open": False,
         "trigger_delivered": False,
         "unconfirmed": False,
@@ -187,19 +187,71 @@ def _incident_row(delivery: Delivery, lane: int, now: float, summary: str) -> di
         "opened_at": now,
         "changed_at": now,
         "version": 0,
-        "summary": shorten(summary, LONGEST_SUMMARY),
+        **_changing_columns(new.incident, new.summary, active=new.active),
     }
 
 
-def after_trigger(found: StoredIncident, new: QueuedDelivery) -> Mapping[str, Any]:
-    """Return the rules, severity and summary of an incident after one more trigger."""
-    merged = merge_trigger(found.incident, new.delivery)
+def _changing_columns(incident: Incident, summary: str, *, active: bool) -> dict[str, Any]:
     return {
-        "severity": merged.severity,
-        "rules": json.dumps(merged.rules),
-        "follow_ups": json.dumps(merged.follow_ups),
-        "summary": shorten(new.summary, LONGEST_SUMMARY) or found.summary,
+        "severity": incident.severity,
+        "rules": json.dumps(list(dict.fromkeys(incident.rules))),
+        "follow_ups": json.dumps(list(dict.fromkeys(incident.follow_ups))),
+        "summary": summary,
+        "active": active,
     }
+
+
+def write_changes(uow: UnitOfWork, changed: Sequence[tuple[int, Incident, str, bool]]) -> None:
+    """Change incidents, given with their rows, their summaries, and whether they are active.
+
+    Plans made from their earlier versions are outdated.
+    """
+    rows = [
+        {"number": number, "now": uow.now, **_changing_columns(incident, summary, active=active)}
+        for number, incident, summary, active in changed
+    ]
+    if rows:
+        uow.connection.execute(_CHANGE, rows)
+
+
+_CHANGE: Final = (
+    sa.update(incidents)
+    .where(incidents.c.id == sa.bindparam("number"))
+    .values(
+        version=incidents.c.version + 1,
+        changed_at=sa.bindparam("now"),
+        **{
+            name: sa.bindparam(name)
+            for name in ("severity", "rules", "follow_ups", "summary", "active")
+        },
+    )
+)
+
+
+def move_holders(
+    uow: UnitOfWork,
+    gone: Sequence[tuple[int, Identity]],
+    added: Sequence[tuple[int, Identity]],
+) -> None:
+    """Remove holders of incidents, given by their rows, and add others behind those left."""
+    if gone:
+        rows = [{"number": number, "name": digest(alert)} for number, alert in gone]
+        uow.connection.execute(_RELEASE, rows)
+    if added:
+        uow.connection.execute(
+            _HOLD,
+            [
+                {"incident": n, "digest": digest(alert), "scope": alert.scope, "key": alert.key}
+                for n, alert in added
+            ],
+        )
+
+
+_HOLD: Final = sa.text(
+    "INSERT INTO holders (incident_id, digest, scope, key, number)"
+    " SELECT :incident, :digest, :scope, :key, coalesce(max(number), -1) + 1"
+    " FROM holders WHERE incident_id = :incident"
+)
 
 
 def merge_trigger(incident: Incident, delivery: Delivery) -> Incident:
@@ -214,16 +266,11 @@ def merge_trigger(incident: Incident, delivery: Delivery) -> Incident:
 
 def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
     """Change an incident; plans made from its earlier version are outdated."""
-    update_incidents(uow, {number: changes})
-
-
-def update_incidents(uow: UnitOfWork, changes: Mapping[int, Mapping[str, Any]]) -> None:
-    """Change incidents, given by their rows, as `update_incident` does; all in the same columns."""
-    rows = [{"number": number, "changed_at": uow.now, **each} for number, each in changes.items()]
-    if rows:
-        columns: dict[str, Any] = {name: sa.bindparam(name) for name in rows[0] if name != "number"}
-        query = sa.update(incidents).where(incidents.c.id == sa.bindparam("number"))
-        uow.connection.execute(query.values(version=incidents.c.version + 1, **columns), rows)
+    uow.connection.execute(
+        sa.update(incidents)
+        .where(incidents.c.id == number)
+        .values(version=incidents.c.version + 1, changed_at=uow.now, **changes)
+    )
 
 
 def record_provider_state(
@@ -253,15 +300,8 @@ def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
     of_incident = holders.c.incident_id == number
     held = sa.select(holders).where(of_incident, holders.c.digest == digest(alert))
     if uow.connection.execute(held).first() is None:
-        next_position = sa.func.coalesce(sa.func.max(holders.c.number), -1) + 1
-        position = uow.connection.execute(sa.select(next_position).where(of_incident)).scalar_one()
-        uow.connection.execute(_NEW_HOLDER, _holder_row(number, alert, position))
+        move_holders(uow, (), [(number, alert)])
         update_incident(uow, number)
-
-
-def _holder_row(incident: int, alert: Identity, position: int) -> dict[str, Any]:
-    key = {"digest": digest(alert), **attrs.asdict(alert)}
-    return {"incident_id": incident, "number": position, **key}
 
 
 def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
@@ -273,14 +313,6 @@ def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
         update_incident(uow, number)
 
 
-def release_each(uow: UnitOfWork, alerts: Mapping[int, Identity]) -> None:
-    """Remove one holder of each of several incidents, given by their rows."""
-    rows = [{"number": number, "name": digest(alert)} for number, alert in alerts.items()]
-    if rows:
-        uow.connection.execute(_RELEASE, rows)
-        update_incidents(uow, {number: {} for number in alerts})
-
-
 _RELEASE: Final = sa.delete(holders).where(
     holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
 )
@@ -290,7 +322,6 @@ _HOLDERS: Final = (
     .order_by(holders.c.incident_id, holders.c.number)
 )
 _NEW_INCIDENTS: Final = sa.insert(incidents).returning(incidents.c.id, incidents.c.digest)
-_NEW_HOLDER: Final = sa.insert(holders)
 
 
 def _one(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> StoredIncident | None:

@@ -9,7 +9,7 @@ newest credential.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -41,21 +41,37 @@ GATE: Final = sa.func.coalesce(
 """Before when a delivery is not tried because its channel fails."""
 
 
-def lane_of(connection: sa.Connection, ref: IncidentRef) -> int:
-    """Return the row of the lane of an incident; insert the lane if it is new."""
-    key = {"installation": ref.installation, "destination": ref.destination}
-    query = sa.select(lanes.c.id).filter_by(**key)
-    found = connection.execute(query).scalar()
-    if found is None:
-        connection.execute(_NEW_LANE, key)
-        found = connection.execute(query).scalar_one()
-    return int(found)
+def lanes_of(
+    connection: sa.Connection, refs: Iterable[IncidentRef]
+) -> Mapping[tuple[str, str], int]:
+    """Return the rows of the lanes of incidents, by installation and destination.
+
+    New lanes are inserted.
+    """
+    keys = dict.fromkeys((ref.installation, ref.destination) for ref in refs)
+    found = _find_lanes(connection, keys)
+    new = [
+        {"installation": installation, "destination": destination}
+        for installation, destination in sorted(keys.keys() - found.keys())
+    ]
+    if new:
+        connection.execute(_NEW_LANE, new)
+        found = _find_lanes(connection, keys)
+    return found
+
+
+def _find_lanes(
+    connection: sa.Connection, keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    rows = connection.execute(_LANES, {"destinations": [destination for _, destination in keys]})
+    return {(row.installation, row.destination): row.id for row in rows}
 
 
 def wake(uow: UnitOfWork, *numbers: int) -> None:
     """Schedule lanes for now; one that fails, for the next moment that allows a first attempt."""
     in_order = [{"lane": lane, "now": uow.now} for lane in sorted(numbers)]  # of locking
-    uow.connection.execute(_WAKE, in_order)
+    if in_order:
+        uow.connection.execute(_WAKE, in_order)
 
 
 def update(connection: sa.Connection, lane: int, **changes: Any) -> None:
@@ -173,6 +189,9 @@ _WAKE: Final = (
     sa.update(lanes)
     .where(lanes.c.id == sa.bindparam("lane"), sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON))
     .values(due=_SOON)
+)
+_LANES: Final = sa.select(lanes.c.id, lanes.c.installation, lanes.c.destination).where(
+    lanes.c.destination.in_(sa.bindparam("destinations", expanding=True))
 )
 _NEW_LANE: Final = sa.text(
     "INSERT INTO lanes (installation, destination) VALUES (:installation, :destination)"

@@ -9,9 +9,8 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from alerthost.outbox import delivery_store, incident_store
+from alerthost.outbox import delivery_store
 from alerthost.outbox.backend import UnitOfWork
-from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import chunks
@@ -65,20 +64,10 @@ def end_unsent(
     record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
 
 
-def end_new(
-    uow: UnitOfWork,
-    stored: incident_store.StoredIncident,
-    new: Sequence[tuple[QueuedDelivery, str]],
-    state: DeliveryState,
-    reason: str,
-) -> None:
-    """Insert deliveries that are never sent, and record their receipts."""
-    rows = delivery_store.insert_ended(uow, stored, new, state, reason)
-    ended = [
-        Receipt(row["uid"], each.delivery, None, attempts=0, reason=reason)
-        for row, (each, _) in zip(rows, new, strict=True)
-    ]
-    uow.connection.execute(_NOTE, [_row(SUPERSEDED, each, NOBODY) for each in ended])
+def record_superseded(connection: sa.Connection, ended: Sequence[Receipt]) -> None:
+    """Record receipts of deliveries that are not sent."""
+    if ended:
+        connection.execute(_NOTE, [_row(SUPERSEDED, each, NOBODY) for each in ended])
 
 
 Observe: TypeAlias = Callable[[str, Receipt], None]

@@ -245,7 +245,7 @@ class Planner:
             plan,
             note,
             view,
-            repeats=not replays and self._may_repeat(plan),
+            depends=replays or not self._is_independent(plan),
             is_news=not (replays or idle),
         )
 
@@ -261,16 +261,13 @@ class Planner:
             suppressions=tuple(each for each in plan.suppressions if each.action in recording),
         )
 
-    def _may_repeat(self, plan: Plan) -> bool:
-        """Check that a plan consists of triggers of actions that coalesce.
-
-        It does not depend on open incidents, and the last of several supersedes the others.
-        """
+    def _is_independent(self, plan: Plan) -> bool:
+        """Check that a plan is the same whichever incidents are open: of triggers that repeat."""
         able = [self._plugins.actions[each.ref.action].capabilities for each in plan.deliveries]
         return (
             plan.alert.status is Status.FIRING
             and not plan.joined
-            and all(each.idempotent and each.coalesce for each in able)
+            and all(each.idempotent for each in able)
             and all(each.operation is Operation.TRIGGER for each in plan.deliveries)
         )
 

@@ -81,12 +81,6 @@ class Snapshot:
             found = incident_store.find_all_open(self.connection, unknown)
             self._incidents.update((ref, found.get(ref)) for ref in unknown)
 
-    def forget(self, alert: Identity, ref: IncidentRef) -> None:
-        """Forget an incident that was written, and which alerts hold it: they are read again."""
-        found = self._incidents.pop(ref, None)
-        for each in (alert, *(found.incident.holders if found else ())):
-            self._held.pop(each, None)
-
     def is_orphaned(self, alert: Identity) -> bool:
         """Return whether an alert that was loaded has an orphaned incident."""
         return self._orphaned[alert]
@@ -98,8 +92,14 @@ class Snapshot:
     def at(self, ref: IncidentRef) -> StoredIncident | None:
         """Return the open incident for a reference, or None."""
         if ref not in self._incidents:
-            self._incidents[ref] = incident_store.find_open(self.connection, ref)
+            self.load_incidents((), [ref])
         return self._incidents[ref]
+
+    def get(self, ref: IncidentRef) -> StoredIncident:
+        """Return the open incident for a reference, which exists."""
+        found = self.at(ref)
+        assert found is not None  # noqa: S101 -- the caller has seen it
+        return found
 
     def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
         """Return the open incidents of an alert, the oldest first."""
@@ -115,13 +115,17 @@ class Snapshot:
         """Apply the changes that a plan will make to incidents when it is written."""
         alert = plan.alert.identity
         for ref in plan.joined:
-            self._hold(ref, alert)
+            self.hold(ref, alert)
         for ref in plan.released:
-            self._release(ref, alert, close=True)
+            self.release(ref, alert)
+            found = self.at(ref)
+            if found and not found.incident.holders:
+                self.close(ref)
         for delivery in plan.deliveries:
-            self._apply(delivery)
+            self.apply_delivery(delivery)
 
-    def _apply(self, delivery: Delivery) -> None:
+    def apply_delivery(self, delivery: Delivery) -> None:
+        """Apply the changes that enqueuing a delivery makes to its incident."""
         ref = delivery.ref
         found = self.at(ref)
         if found is None:
@@ -130,30 +134,36 @@ class Snapshot:
             self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
         elif delivery.operation is Operation.TRIGGER:
             self._put(found, incident_store.merge_trigger(found.incident, delivery))
-            self._hold(ref, delivery.alert)
+            self.hold(ref, delivery.alert)
         elif delivery.operation is Operation.RESOLVE:
-            self._release(ref, delivery.alert, close=False)
+            self.release(ref, delivery.alert)
 
     def _refs_held_by(self, alert: Identity) -> dict[IncidentRef, None]:
         if alert not in self._held:
             self.load_incidents([alert], ())
         return self._held[alert]
 
-    def _hold(self, ref: IncidentRef, alert: Identity) -> None:
+    def hold(self, ref: IncidentRef, alert: Identity) -> None:
+        """Add an alert to the holders of an incident, if it is open."""
         found = self.at(ref)
         if found is not None and alert not in found.incident.holders:
             self._refs_held_by(alert)[ref] = None
             holders = (*found.incident.holders, alert)
             self._put(found, attrs.evolve(found.incident, holders=holders))
 
-    def _release(self, ref: IncidentRef, alert: Identity, *, close: bool) -> None:
+    def release(self, ref: IncidentRef, alert: Identity) -> None:
+        """Remove an alert from the holders of an incident, if it is open."""
         self._refs_held_by(alert).pop(ref, None)
         found = self.at(ref)
         if found is not None:
             holders = tuple(each for each in found.incident.holders if each != alert)
             self._put(found, attrs.evolve(found.incident, holders=holders))
-            if close and not holders:
-                self._incidents[ref] = None
+
+    def close(self, ref: IncidentRef) -> None:
+        """End an open incident."""
+        for alert in self.get(ref).incident.holders:
+            self._refs_held_by(alert).pop(ref, None)
+        self._incidents[ref] = None
 
     def _put(self, found: StoredIncident, changed: Incident) -> None:
         self._incidents[changed.ref] = attrs.evolve(found, incident=changed)
