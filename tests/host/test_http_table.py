@@ -73,3 +73,34 @@ def test_faulty_table_has_no_fault_of_its_token(workspace: Workspace) -> None:
     assert [line.split(": ", 1)[1] for line in run.stderr.splitlines()] == [
         "http.listen: must be text, not the number 1"
     ]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://alerts.example.org", "http://127.0.0.1:9095", "http://[::1]:80", ""]
+)
+def test_public_url_is_an_address(url: str) -> None:
+    assert structure(HttpTable, {"public_url": url}).public_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["alerts.example.org", "https://alerts.example.org/", "ftp://x", "https://a@b", "https://"],
+)
+def test_public_url_with_a_path_is_rejected(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^public_url: is not an address without a path; use"):
+        structure(HttpTable, {"public_url": url})
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"viewer_token": "env:V"}, "does not limit anyone without a token; set token too"),
+        (
+            {"viewer_token": "env:V", "token": "env:V"},
+            "is the same as token; use another one",
+        ),
+    ],
+)
+def test_viewer_token_needs_another_token(table: dict[str, str], reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"^viewer_token: {reason}$"):
+        structure(HttpTable, table)

@@ -12,13 +12,13 @@ import pytest
 from waiting import wait_until
 
 from alerthost.cli import progress, send, tracked
-from alerthost.cli.deliveries import state_of
 from alerthost.cli.output import Screen
 from alerthost.cli.progress import Tracker
 from alerthost.cli.send import Sender
 from alerthost.cli.session import Interrupts, Session
 from alerthost.cli.tracked import Count, Tracked
 from alerthost.config.plugins import LaneNames
+from alerthost.config.states import delivery_state
 from alerthost.ingest.json_alerts import ParsedAlert
 from alerthost.outbox.admin_rows import DeliveryRow, SubmissionStatus
 from alerthost.outbox.engine import Engine
@@ -585,4 +585,4 @@ def test_a_signal_ends_reading_and_accepts_what_was_read(
 
 
 def test_a_delivery_is_in_flight_while_it_is_sent() -> None:
-    assert state_of(queued_row(sending=True)) == "in flight"
+    assert delivery_state(queued_row(sending=True)) == "in flight"

@@ -282,7 +282,7 @@ def test_large_request_delays_only_large_ones(
     for thread in threads:
         thread.start()
     assert inside.wait(60)
-    wait_until(lambda: not running._app._threads.large_bodies._value, "every slot is taken")
+    wait_until(lambda: not running._app.threads.large_bodies._value, "every slot is taken")
     reply = post(running.url, large)
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
     assert ask(running.url, "GET", "/readyz").status == 200

@@ -302,14 +302,18 @@ def start_errors(workspace: Workspace, **env: str | None) -> list[str]:
 
 def test_run_reports_all_configuration_errors(workspace: Workspace) -> None:
     workspace.configure_http(
-        ('installation = "acme"', 'installation = "acm"'), http='token = "env:ALERTHOST_TOKEN"'
+        ('installation = "acme"', 'installation = "acm"'),
+        http='token = "env:ALERTHOST_TOKEN"\nviewer_token = "env:VIEWER_TOKEN"',
     )
-    assert start_errors(workspace, ALERTHOST_TOKEN=None, PD_CHECKOUT=None) == [
+    missing = {"ALERTHOST_TOKEN": None, "PD_CHECKOUT": None, "VIEWER_TOKEN": None}
+    assert start_errors(workspace, **missing) == [
         "alerthost.toml, line 10: installation 'acme': settings.services[0].integration_key: "
         "the environment variable PD_CHECKOUT is not set",
         "alerthost.toml, line 19: rule 'Pages': actions[0].installation: "
         "'acm' is unknown; did you mean 'acme'?",
         "alerthost.toml, line 25: http.token: the environment variable ALERTHOST_TOKEN is not set",
+        "alerthost.toml, line 26: http.viewer_token: the environment variable VIEWER_TOKEN is not "
+        "set",
     ]
 
 

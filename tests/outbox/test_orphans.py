@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, complete_late, lease_as_dead_process
 from paging import KEY, NEW_KEY, Paging, alert
 
-from alerthost.cli.incidents import state_of
 from alerthost.cli.session import cut_off_notes
 from alerthost.config.configuration import Configuration
+from alerthost.config.states import incident_state
 from alerthost.outbox import completion, incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError, DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
@@ -250,7 +250,7 @@ def test_a_recovering_orphan_is_listed_until_its_resolve_is_delivered(
     (row,) = admin.incidents()
     installations = tuple(engine._dispatcher._installations.values())
     loaded = Configuration(load(["pagerduty"]), installations, ())
-    assert (row.id, row.orphaned, state_of(row, loaded)) == (number, False, "resolving")
+    assert (row.id, row.orphaned, incident_state(row, loaded)) == (number, False, "resolving")
     assert admin.incidents(installation="another") == ()
 
     if command == "resolve":

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from engines import World
 
 from alerthost.outbox import (
+    admin_lists,
     admin_queries,
     admin_rows,
     delivery_store,
@@ -55,6 +56,23 @@ HOT = {
     "statuses": (
         admin_rows.ROWS.where(deliveries.c.submission_id == "1").order_by(deliveries.c.id),
         "ix_deliveries_submission_id",
+    ),
+    "open incidents": (admin_lists._OPEN, "ix_incidents_changed_at"),
+    "deliveries of a lane": (
+        admin_rows.ROWS.where(deliveries.c.lane_id == 1).order_by(deliveries.c.id.desc()),
+        "ix_deliveries_lane_id",
+    ),
+    "deliveries that ended last": (
+        admin_rows.ROWS.where(deliveries.c.state == "dead").order_by(
+            deliveries.c.finished_at.desc(), deliveries.c.id.desc()
+        ),
+        "ix_deliveries_state",
+    ),
+    "incidents that changed last": (
+        sa.select(incidents)
+        .where(incidents.c.active)
+        .order_by(incidents.c.changed_at.desc(), incidents.c.id.desc()),
+        "ix_incidents_changed_at",
     ),
     "late": (maintenance._LATE, "ix_deliveries_accepted_at"),
     "ahead": (maintenance._AHEAD, "ix_deliveries_accepted_at"),

@@ -16,6 +16,7 @@ from engines import START, Clock, World
 from stored import Account
 
 from alerthost.cli.main import main
+from alerthost.outbox.activity import Actor, Change
 from alerthost.store import copying
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
@@ -57,6 +58,7 @@ def fill(database: Database) -> None:
                 name="a", allowed=120, seconds=60.0, used="{}", paused_until=0.1
             )
         )
+    world.engine.admin.record(Actor("operator", "127.0.0.1"), Change("tested", "copying"))
     world.engine.accept_many(
         [Alert(f"many-{number % 7}") for number in range(1200)],
         submission_ids=[f"given-{number}" for number in range(1200)],

@@ -1,4 +1,14 @@
 BEGIN TRANSACTION;
+CREATE TABLE activity (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	"at" DOUBLE NOT NULL, 
+	actor TEXT NOT NULL, 
+	source TEXT NOT NULL, 
+	change TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	before TEXT NOT NULL, 
+	after TEXT NOT NULL
+);
 CREATE TABLE alerts (
 	id INTEGER NOT NULL, 
 	scope TEXT NOT NULL, 
@@ -201,6 +211,7 @@ CREATE UNIQUE INDEX uq_incidents_digest ON incidents (digest) WHERE active;
 CREATE INDEX ix_holders_digest ON holders (digest);
 CREATE INDEX ix_deliveries_state ON deliveries (state, finished_at);
 CREATE INDEX ix_deliveries_head ON deliveries (lane_id, urgency, id) WHERE is_head;
+CREATE INDEX ix_deliveries_lane_id ON deliveries (lane_id, id);
 CREATE INDEX ix_deliveries_submission_id ON deliveries (submission_id);
 CREATE INDEX ix_deliveries_accepted_at ON deliveries (accepted_at) WHERE finished_at IS NULL AND late_reported = 0;
 CREATE INDEX ix_deliveries_in_flight ON deliveries (lane_id) WHERE worker_id IS NOT NULL;

@@ -16,10 +16,11 @@ import click
 from alerthost.cli.options import command, with_config, with_json, with_most, with_timeout
 from alerthost.cli.output import Screen, age, counted, iso
 from alerthost.cli.session import StoreView, change_each, conclude, open_session, open_store
-from alerthost.cli.tracked import BLOCKED, GOOD, QUEUED
+from alerthost.cli.tracked import GOOD, QUEUED
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.plugins import LaneNames
+from alerthost.config.states import BLOCKED, delivery_state
 from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome
 from hostspec.provider import Table
@@ -170,13 +171,6 @@ def _find_unsent(admin: Admin, states: Sequence[str], most: int) -> Iterator[Uns
             yield from admin.unsent(each, most=most)
 
 
-def state_of(row: DeliveryRow) -> str:
-    """Return the state of a delivery."""
-    if row.sending:
-        return "in flight"
-    return BLOCKED if row.blocked else str(row.state)
-
-
 def _delivery_item(row: DeliveryRow, lanes: LaneNames, now: float) -> Item:
     due = row.next_try or now
     details = (
@@ -187,14 +181,14 @@ def _delivery_item(row: DeliveryRow, lanes: LaneNames, now: float) -> Item:
     )
     cells = (
         str(row.id),
-        state_of(row),
+        delivery_state(row),
         str(row.delivery.operation),
         lanes.name_of(row.delivery.ref),
         str(row.delivery.alert),
         age(row.accepted_at, now),
         "; ".join(filter(None, details)),
     )
-    return Item(row.id, (state_of(row), row.attempts), cells, delivery_json(row, lanes))
+    return Item(row.id, (delivery_state(row), row.attempts), cells, delivery_json(row, lanes))
 
 
 def _reason(row: DeliveryRow) -> str:
@@ -209,7 +203,7 @@ def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
     return {
         "id": row.id,
         "incident": row.incident_id,
-        "state": state_of(row),
+        "state": delivery_state(row),
         "operation": str(delivery.operation),
         "service": lanes.name_of(delivery.ref),
         "correlation_key": delivery.ref.correlation_key,

@@ -10,15 +10,11 @@ import click
 
 from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen
-from alerthost.config import configuration
+from alerthost.config import configuration, explanation
 from alerthost.config.document import ConfigFile
-from alerthost.config.matchers import matchers_of
 from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
-from hostspec.alert import Alert
-from hostspec.delivery import Delivery
 from hostspec.inprocess.host import Host
-from hostspec.plugins import Rule
 from hostspec.values import to_json
 
 SHOWN: Final = 1500
@@ -41,94 +37,52 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     screen = Screen()
     all_read = True
     for submission in json_alerts.parse_files([file]):
-        explanation = _explain(host, submission)
-        all_read = all_read and "faults" not in explanation
+        explained = _explain(host, submission)
+        all_read = all_read and "faults" not in explained
         if as_json:
-            screen.print_json(explanation)
+            screen.print_json(explained)
         else:
-            _show(explanation, screen)
+            _show(explained, screen)
         if screen.is_broken:
             break
     screen.exit(success=all_read)
 
 
 def _explain(host: Host, submission: ParsedAlert) -> dict[str, Any]:
-    """Explain one submission as JSON, and let the host assume that it was delivered."""
+    """Explain one submission as JSON, or list its faults."""
+    place = {"place": submission.location}
     if submission.alert is None:
-        return {"place": submission.location, "faults": to_json(list(submission.faults))}
-    alert = submission.alert
-    plan = host.plan(alert)
-    explained = {
-        "place": submission.location,
-        "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
-        "rules": [_explain_rule(rule, alert) for rule in host.rules],
-        "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
-        "suppressions": to_json(list(plan.suppressions)),
-        "failures": to_json(list(plan.failures)),
-        "remark": plan.remark,
-        "repairs": to_json(list(plan.repairs)),
-    }
-    host.assume(plan)
-    return explained
+        return {**place, "faults": to_json(list(submission.faults))}
+    return {**place, **explanation.explain(host, submission.alert)}
 
 
-def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
-    return {
-        "rule": rule.name,
-        "matches": rule.matches(alert),
-        "matchers": [
-            {
-                "matcher": str(matcher),
-                "value": matcher.value_of(alert),
-                "matches": matcher.matches(alert),
-            }
-            for matcher in matchers_of(rule)
-        ],
-    }
-
-
-def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:
-    preview = host.preview(delivery)
-    return {
-        "operation": delivery.operation,
-        "action": delivery.ref.action,
-        "installation": delivery.ref.installation,
-        "destination": delivery.ref.destination,
-        "where": host.name_of(delivery.ref),
-        "rules": list(delivery.rules),
-        "target": preview.target,
-        "body": preview.body,
-        "notes": list(delivery.notes),
-    }
-
-
-def _show(explanation: dict[str, Any], screen: Screen) -> None:
-    place = explanation["place"]
-    if "faults" in explanation:
-        for fault in explanation["faults"]:
+def _show(explained: dict[str, Any], screen: Screen) -> None:
+    place = explained["place"]
+    if "faults" in explained:
+        for fault in explained["faults"]:
             path = f"{fault['path']}: " if fault["path"] else ""
             screen.print_error(f"{place}: {path}{fault['reason']}")
         return
-    alert = explanation["alert"]
+    alert = explained["alert"]
     heading = f"{place}: {alert['key']} is {alert['status']}, severity {alert['severity']}"
     screen.print(heading, "bold")
-    for rule in explanation["rules"]:
+    for rule in explained["rules"]:
         style = "green" if rule["matches"] else "dim"
         screen.print(f"  rule {rule['rule']!r} {_why(rule)}", style)
-    for repair in explanation["repairs"]:
+    for repair in explained["repairs"]:
         screen.print(f"  repaired {repair['field']}: {repair['reason']}", "yellow")
-    for failure in explanation["failures"]:
+    for failure in explained["failures"]:
         screen.print(f"  {failure['path']}: {failure['reason']}", "red")
-    for suppression in explanation["suppressions"]:
+    for suppression in explained["suppressions"]:
         by = f" by {suppression['plugin']}" if suppression["plugin"] else ""
         text = f"  suppressed{by} at {suppression['installation']}: {suppression['reason']}"
         screen.print(text, "yellow")
         for note in suppression["notes"]:
             screen.print(f"    note: {note}", "yellow")
-    if not explanation["deliveries"]:
-        why = f": {explanation['remark']}" if explanation["remark"] else ""
+    if not explained["deliveries"]:
+        why = f": {explained['remark']}" if explained["remark"] else ""
         screen.print(f"  nothing would be sent{why}", "dim")
-    for delivery in explanation["deliveries"]:
+    for delivery in explained["deliveries"]:
         _show_delivery(delivery, screen)
     screen.print()
 

@@ -18,16 +18,15 @@ from alerthost.cli.session import (
     StoreView,
     change_each,
     conclude,
-    missing,
     open_session,
     open_store,
     view_of,
 )
 from alerthost.config import configuration
 from alerthost.config.accounts import Accounts
-from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile, refuse
-from hostspec.delivery import Incident, IncidentState
+from alerthost.config.states import incident_state
+from hostspec.delivery import Incident
 from hostspec.plugins.isolation import can_follow_up
 from hostspec.provider import Installation, Table
 from hostspec.text import shorten
@@ -87,20 +86,6 @@ def _find(admin: Admin, account: str | None, most: int) -> Sequence[IncidentRow]
     return sorted(found, key=lambda row: row.id)
 
 
-def state_of(row: IncidentRow, loaded: Configuration) -> str:
-    """Return the state of an incident."""
-    ref = row.incident.ref
-    if row.orphaned:
-        return "orphaned"
-    if missing(loaded, ref.action, ref.installation):
-        return "cut off"
-    if not row.incident.holders:
-        return "resolving"
-    if not row.trigger_delivered or row.incident.state is IncidentState.RESOLVED:
-        return "not sent yet"
-    return str(row.incident.state)
-
-
 def _table(title: str, rows: Iterable[IncidentRow], view: StoreView) -> Table:
     """Build a table of incidents that fits 80 columns, if its links and names allow it."""
     now = time.time()
@@ -125,7 +110,7 @@ def _cells(row: IncidentRow, view: StoreView, now: float) -> dict[str, str]:
     alerts = ", ".join(map(str, row.incident.holders)) or "none"
     return {
         "id": str(row.id),
-        "state": state_of(row, view.configuration),
+        "state": incident_state(row, view.configuration),
         "severity": str(row.incident.severity),
         "service": printable(view.lanes.name_of(ref)),
         "incident": printable(ref.correlation_key),
@@ -140,7 +125,7 @@ def _incident_json(row: IncidentRow, view: StoreView) -> dict[str, Any]:
     incident = row.incident
     return {
         "id": row.id,
-        "state": state_of(row, view.configuration),
+        "state": incident_state(row, view.configuration),
         "service": view.lanes.name_of(incident.ref),
         "action": incident.ref.action,
         "correlation_key": incident.ref.correlation_key,

@@ -20,6 +20,7 @@ from alerthost.config.document import ConfigFile, ConfigurationError
 from alerthost.config.plugins import LaneNames
 from alerthost.config.store import build_engine
 from alerthost.config.tables import HttpTable
+from alerthost.console.app import Console
 from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
@@ -66,6 +67,7 @@ class Server:
         self._retiring: list[threading.Thread] = []
         loaded = self._load()
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
+        self._app.add(Console(self._app).routes)
         with _closing_on_failure(loaded):
             self._listener = self._listen(loaded) if listens else None
             self._start(loaded, self._listener)
@@ -134,7 +136,7 @@ class Server:
             observe=self._delivery_log.observe,
         )
         backpressure = Backpressure(engine.admin, table.backlog, engine.lanes_of)
-        return _Loaded(source, loaded, Backend(engine, table, backpressure))
+        return _Loaded(source, loaded, Backend(engine, table, backpressure, loaded))
 
     def _replace(self) -> None:
         loaded = self._load()

@@ -17,12 +17,13 @@ import attrs
 
 from alerthost.cli.output import Screen, counted
 from alerthost.cli.progress import Tracker
-from alerthost.cli.tracked import BLOCKED, QUEUED, Count, Tally, Tracked
+from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
 from alerthost.config import store
 from alerthost.config.accounts import Accounts, open_accounts
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile
 from alerthost.config.plugins import LaneNames
+from alerthost.config.states import BLOCKED, missing
 from alerthost.config.store import open_engine
 from alerthost.store.errors import StoreError
 from hostspec.delivery import OutcomeKind
@@ -91,16 +92,6 @@ def change_each(items: Iterable[_T], change: Callable[[_T], str], screen: Screen
             success = False
             screen.print_error(str(error))
     screen.exit(success=success)
-
-
-def missing(configuration: Configuration, action: str, installation: str) -> str:
-    """Describe the missing action or account of an incident; empty if both are there."""
-    found = []
-    if action not in configuration.plugins.actions:
-        found.append(f"the action {action} (no enabled plugin offers it)")
-    if installation not in (each.name for each in configuration.installations):
-        found.append(f"the account {installation}")
-    return " and ".join(found)
 
 
 def cut_off_notes(admin: Admin, configuration: Configuration) -> Sequence[str]:

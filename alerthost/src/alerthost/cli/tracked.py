@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from alerthost.cli.output import counted, plural
+from alerthost.config.states import BLOCKED
 from alerthost.outbox.retry_policy import DeliveryState
 from hostspec.normalisation import Repair
 
@@ -21,7 +22,6 @@ UNTRIED: Final = 5.0
 """Seconds for the first attempt of a blocked delivery: its configuration may be fixed by now."""
 
 QUEUED: Final = DeliveryState.QUEUED
-BLOCKED: Final = "blocked"
 
 GOOD: Final = (DeliveryState.DELIVERED, DeliveryState.COALESCED, DeliveryState.DISCARDED)
 """States of deliveries that need no attention."""

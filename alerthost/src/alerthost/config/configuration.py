@@ -99,16 +99,19 @@ def load(source: ConfigFile, *, ready: bool = False, listening: bool = False) ->
 
 
 def _token_faults(source: ConfigFile) -> Sequence[Fault]:
-    """Return the fault of a token that cannot be read; none if the table has other faults."""
+    """Return the faults of tokens that cannot be read; none if the table has other faults."""
     try:
-        token = source.table("http", HttpTable).token
-        if token is not None:
-            token.reveal()
+        table = source.table("http", HttpTable)
     except ConfigurationError:
         return ()
-    except SecretUnavailableError as error:
-        return (source.locate(Fault("http.token", str(error))),)
-    return ()
+    faults: list[Fault] = []
+    for name, token in (("token", table.token), ("viewer_token", table.viewer_token)):
+        try:
+            if token is not None:
+                token.reveal()
+        except SecretUnavailableError as error:
+            faults.append(source.locate(Fault(f"http.{name}", str(error))))
+    return faults
 
 
 def build(

@@ -16,6 +16,7 @@ from hostspec.text import is_loopback
 _ADDRESS: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
 )
+_ORIGIN: Final = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[^\s:/?#\[\]@]+)(?::\d+)?")
 _HIGHEST_PORT: Final = 65535
 
 
@@ -33,6 +34,12 @@ def account_name_fault(name: str) -> str | None:
 def _literal_secret(secret: Secret) -> str | None:
     if secret.reference is None:
         return f"must not be written here; use a reference: {REFERENCE_FORMS}"
+    return None
+
+
+def _public_url_fault(url: str) -> str | None:
+    if url and not _ORIGIN.fullmatch(url):
+        return "is not an address without a path; use for example https://alerts.example.org"
     return None
 
 
@@ -146,10 +153,28 @@ class HttpTable:
     token: Secret | None = setting(
         "Token",
         help="The token that clients send as Authorization: Bearer, or as the password of Basic, "
-        "by reference; file:PATH is relative to this file. Without a token, any local process may "
-        "post.",
+        "by reference; file:PATH is relative to this file. Operators sign in to the console with "
+        "it. Without a token, any local process may post, and act in the console.",
         default=None,
         check=_literal_secret,
+    )
+    viewer_token: Secret | None = setting(
+        "Viewer token",
+        help="A second token, by reference, for people who may look at the console and change "
+        "nothing. It posts no alerts.",
+        default=None,
+        check=_literal_secret,
+    )
+    console: bool = setting(
+        "Console", help="Serve the web pages of the console, at /console/.", default=True
+    )
+    public_url: str = setting(
+        "Public URL",
+        help="The address at which browsers reach this process, such as "
+        "https://alerts.example.org behind a reverse proxy. With https, the console's cookie is "
+        "sent over https only.",
+        default="",
+        check=_public_url_fault,
     )
     largest_body: int = setting(
         "Largest body",
@@ -183,11 +208,16 @@ class HttpTable:
     )
 
     def faults(self) -> Iterator[Fault]:
-        """Yield a fault if anyone on the network could post."""
+        """Yield a fault if anyone on the network could post, or a viewer could act."""
         address = Address.read(self.listen)
         if address and self.token is None and not address.is_local:
             reason = "is beyond this machine; set a token too, or listen on 127.0.0.1"
             yield Fault("listen", reason)
+        if self.viewer_token is not None and self.token is None:
+            reason = "does not limit anyone without a token; set token too"
+            yield Fault("viewer_token", reason)
+        elif self.viewer_token is not None and self.viewer_token == self.token:
+            yield Fault("viewer_token", "is the same as token; use another one")
 
     @property
     def address(self) -> Address:

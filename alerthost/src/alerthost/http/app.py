@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import attrs
@@ -19,8 +19,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
+from alerthost.config.configuration import Configuration
 from alerthost.config.plugins import LaneNames
 from alerthost.config.tables import HttpTable
 from alerthost.http import responses
@@ -70,8 +71,14 @@ _OTHER: Final = "other"
 _TOO_LARGE: Final = 413
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Present = Callable[[Request, Rejection, int], Response]
+"""Builds the response to a rejected request, with a status."""
 Parse = Callable[[bytes, str, int], Sequence[ParsedAlert]]
 """Parses a body, by its content type and with a limit of alerts."""
+
+
+def _as_json(_request: Request, rejection: Rejection, status: int) -> Response:
+    return responses.rejected(rejection, status)
 
 
 @attrs.frozen(eq=False)
@@ -81,6 +88,7 @@ class Backend:
     engine: Engine
     table: HttpTable
     backpressure: Backpressure
+    configuration: Configuration
 
 
 class HttpApp:
@@ -89,6 +97,7 @@ class HttpApp:
     Attributes:
         backend: used by new requests; a reload replaces it.
         stopping: the process will stop soon, so it is not ready.
+        threads: for work that blocks.
     """
 
     def __init__(self, backend: Backend, metrics: Metrics, *, works: bool = True) -> None:
@@ -97,7 +106,7 @@ class HttpApp:
         self._readiness = Readiness(works=works)
         self._metrics = metrics
         self._rejections = LimitedLog(logging.getLogger("hostspec"))
-        self._threads = WorkerThreads()
+        self.threads = WorkerThreads()
         self.app = Starlette(
             routes=[
                 *self._routes(ALERTS, self._alerts, "POST"),
@@ -112,9 +121,18 @@ class HttpApp:
         # some senders treat a redirect as success, and their alert would be lost
         self.app.router.redirect_slashes = False
 
+    @property
+    def lanes(self) -> LaneNames:
+        """The names of lanes."""
+        return self._metrics.lanes
+
+    def add(self, routes: Iterable[BaseRoute]) -> None:
+        """Serve more routes; their endpoints are `counted`."""
+        self.app.router.routes.extend(routes)
+
     def close(self) -> None:
         """End the threads, and log the number of rejected requests that were not logged."""
-        self._threads.close()
+        self.threads.close()
         self._rejections.flush(everything=True)
 
     def rejected_connection(self, client: str, status: int, cause: str, reason: str) -> None:
@@ -124,27 +142,47 @@ class HttpApp:
         self._rejections.write(client, cause, f"connection from {client}: {status}: {reason}")
 
     def _routes(self, path: str, endpoint: Endpoint, method: str) -> Sequence[Route]:
+        counted = self.counted(path, endpoint)
+        return [Route(each, counted, methods=[method]) for each in (path, f"{path}/")]
+
+    def counted(
+        self,
+        path: str,
+        endpoint: Endpoint,
+        present: Present = _as_json,
+    ) -> Endpoint:
+        """Return an endpoint that counts its requests, and answers, logs and counts rejections.
+
+        Args:
+            path: in metrics and in the log.
+            endpoint: may raise Rejection, and anything else by a fault of alerthost.
+            present: builds the response to a rejected request.
+        """
+
+        def reject(request: Request, rejection: Rejection) -> Response:
+            return self._reject(request, path, rejection, present)
+
         async def counted(request: Request) -> Response:
             self._rejections.flush()
             try:
                 response = await endpoint(request)
             except Rejection as rejection:
-                return self._reject(request, path, rejection)
+                return reject(request, rejection)
             except asyncio.CancelledError:  # uvicorn, at the end of its graceful shutdown
                 stopping = Rejection(503, "stopping", "alerthost is stopping; retry", retry=True)
-                return self._reject(request, path, stopping)
+                return reject(request, stopping)
             except ClientDisconnect:
                 reason = "the connection was closed before the end of the body"
-                return self._reject(request, path, Rejection(400, "disconnected", reason))
+                return reject(request, Rejection(400, "disconnected", reason))
             except Exception as error:  # noqa: BLE001 -- a bug of alerthost, which must be logged
-                client, text = _client(request), f"a request to {path} failed"
+                client, text = client_of(request), f"a request to {path} failed"
                 self._rejections.write(client, text, text, logging.ERROR, error=error)
                 failed = Rejection(500, "failure", "internal error; see alerthost's log")
-                return self._reject(request, path, failed)
+                return reject(request, failed)
             self._metrics.count("requests", path, str(response.status_code))
             return response
 
-        return [Route(each, counted, methods=[method]) for each in (path, f"{path}/")]
+        return counted
 
     async def _no_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 -- it handles no other
@@ -157,14 +195,20 @@ class HttpApp:
         reason = f"not found; post alerts to {ALERTS} or {ALERTMANAGER}"
         return self._reject(request, _OTHER, Rejection(error.status_code, "path", reason))
 
-    def _reject(self, request: Request, path: str, rejection: Rejection) -> Response:
+    def _reject(
+        self,
+        request: Request,
+        path: str,
+        rejection: Rejection,
+        present: Present = _as_json,
+    ) -> Response:
         """Log and count a rejected request, and build its response."""
         status, cause = rejection.status, rejection.cause
         if rejection.retry and path.startswith(INGEST):
             status = 503  # Alertmanager retries after 5xx only
         self._metrics.count("requests", path, str(status))
         self._metrics.count("rejected_requests", path, str(status), cause)
-        client = _client(request)
+        client = client_of(request)
         text = f"{shortened(request.method)} {shortened(request.url.path)} from {client}: {status}"
         kind = kind_of(rejection.reason, rejection.faults)
         self._rejections.write(
@@ -179,7 +223,7 @@ class HttpApp:
         if error:
             line = f"{error} ({text})"
             self._rejections.write(client, f"{path} {cause} error", line, logging.ERROR)
-        return responses.rejected(rejection, status)
+        return present(request, rejection, status)
 
     async def _healthz(self, _request: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -188,13 +232,13 @@ class HttpApp:
         if self.stopping:
             return JSONResponse({"ready": False, "reasons": ["alerthost is stopping"]}, 503)
         engine, lanes = self.backend.engine, self._metrics.lanes
-        state = await self._threads.check(lambda: self._readiness.check(engine, lanes))
+        state = await self.threads.check(lambda: self._readiness.check(engine, lanes))
         return JSONResponse(state, 200 if state["ready"] else 503)
 
     async def _metrics_page(self, request: Request) -> Response:
         table, accept = self.backend.table, request.headers.get("accept", "")
-        await self._threads.check(lambda: authenticate(request, table))
-        page, media_type = await self._threads.check(lambda: self._metrics.page(accept))
+        await self.threads.check(lambda: authenticate(request, table))
+        page, media_type = await self.threads.check(lambda: self._metrics.page(accept))
         return Response(page, headers={"Content-Type": media_type})
 
     async def _alerts(self, request: Request) -> Response:
@@ -205,7 +249,7 @@ class HttpApp:
 
     async def _webhook(self, request: Request) -> Response:
         scope = request.query_params.get("scope", "")
-        client = _client(request)
+        client = client_of(request)
 
         def parse_group(body: bytes, _media_type: str, most: int) -> Sequence[ParsedAlert]:
             try:
@@ -225,7 +269,9 @@ class HttpApp:
     ) -> Response:
         backend = self.backend
         table = backend.table
-        async with received(request, table, content_types, self._threads) as (body, media_type):
+        await self.threads.work(0, lambda: authenticate(request, table))
+        reading = received(request, content_types, self.threads, table.largest_body)
+        async with reading as (body, media_type):
 
             def accept() -> Response:
                 check_body(body)
@@ -236,7 +282,7 @@ class HttpApp:
                     raise Rejection(_TOO_LARGE, "too_many_alerts", reason) from None
                 return self._accept(backend, request, path, body, parsed)
 
-            return await self._threads.work(len(body), accept)
+            return await self.threads.work(len(body), accept)
 
     def _accept(
         self,
@@ -265,7 +311,7 @@ class HttpApp:
         self._metrics.count("accepted", path, by=len(alerts))
         if faulty := len(parsed) - len(alerts):
             self._metrics.count("faulty_alerts", path, by=faulty)
-            client = _client(request)
+            client = client_of(request)
             text = f"skipped {faulty} faulty alerts of {len(parsed)} posted to {path}"
             line = f"{text} from {client}: {first_fault(faults)}"
             kind = kind_of("", faults)
@@ -320,7 +366,7 @@ def _store_failure(error: StoreError) -> str:
     return "nothing was accepted: the store cannot be written"
 
 
-def _client(request: Request) -> str:
+def client_of(request: Request) -> str:
     """Return the client's address; a reverse proxy on this machine forwards it in a header."""
     return shortened(request.client.host) if request.client else "unknown"
 

@@ -22,7 +22,7 @@ from starlette.requests import Request
 
 from alerthost.config.tables import Address, HttpTable
 from alerthost.http.responses import Rejection, shortened
-from hostspec.secret import SecretUnavailableError
+from hostspec.secret import Secret, SecretUnavailableError
 
 BODY_WITHIN: Final = 30.0
 """Seconds in which the whole body has to arrive."""
@@ -91,19 +91,29 @@ class WorkerThreads:
 
 @contextlib.asynccontextmanager
 async def received(
-    request: Request, table: HttpTable, content_types: Sequence[str], threads: WorkerThreads
+    request: Request,
+    content_types: Sequence[str],
+    threads: WorkerThreads,
+    largest: int,
+    setting: str = "http.largest_body",
 ) -> AsyncIterator[tuple[bytes, str]]:
-    """Authenticate a request, and yield its body in UTF-8 with its content type.
+    """Yield the body of a request in UTF-8, with its content type.
+
+    Args:
+        request: whose body is read.
+        content_types: that are accepted.
+        threads: limit the large bodies in memory.
+        largest: bytes of a body, at most.
+        setting: what sets that limit, for the sender.
 
     Raises:
-        Rejection: the request is not authenticated, its type is not one of `content_types`, or its
-            body is too large, too slow, or not valid in its charset.
+        Rejection: its type is not one of `content_types`, or its body is too large, too slow, or
+            not valid in its charset.
         ClientDisconnect: the client closed the connection.
     """
-    await threads.work(0, lambda: authenticate(request, table))
     content_type, codec = _content_type(request, content_types)
     with _BodyMemory(threads.large_bodies) as memory:
-        yield _decoded(await _read_body(request, table.largest_body, memory), codec), content_type
+        yield _decoded(await _read_body(request, largest, setting, memory), codec), content_type
 
 
 class _BodyMemory:
@@ -134,21 +144,39 @@ def authenticate(request: Request, table: HttpTable) -> None:
         Rejection: it does not, or the token cannot be read.
     """
     if table.token is None:
-        # a web page in a local browser may use a host name that resolves to this machine; every
-        # browser sends Host, an old sender (HTTP/1.0) may not
-        host = request.headers.get("host")
-        if host is not None and not _is_local(host):
-            raise Rejection(403, "host", "without a token, the Host must be a loopback address")
+        check_host(request)
         return
-    try:
-        token = table.token.reveal()
-    except SecretUnavailableError as error:
-        reason, log = "the token cannot be read by alerthost", f"http.token: {error}"
-        raise Rejection(503, "token_unreadable", reason, retry=True, error=log) from None
+    token = reveal(table.token, "token")
     sent = _sent_token(request.headers.get("authorization", ""))
     if not hmac.compare_digest(sent, token.encode()):
         reason = "send the token as Authorization: Bearer TOKEN, or as the password of Basic"
         raise Rejection(401, "token", reason, headers={"WWW-Authenticate": _CHALLENGE})
+
+
+def check_host(request: Request) -> None:
+    """Check that a request to a host without a token has a loopback address as its Host.
+
+    Raises:
+        Rejection: it has another one.
+    """
+    # a web page in a local browser may use a host name that resolves to this machine; every
+    # browser sends Host, an old sender (HTTP/1.0) may not
+    host = request.headers.get("host")
+    if host is not None and not _is_local(host):
+        raise Rejection(403, "host", "without a token, the Host must be a loopback address")
+
+
+def reveal(token: Secret, name: str) -> str:
+    """Read a token of the table ``[http]``.
+
+    Raises:
+        Rejection: it cannot be read.
+    """
+    try:
+        return token.reveal()
+    except SecretUnavailableError as error:
+        reason, log = f"the {name} cannot be read by alerthost", f"http.{name}: {error}"
+        raise Rejection(503, "token_unreadable", reason, retry=True, error=log) from None
 
 
 def _sent_token(authorization: str) -> bytes:
@@ -191,8 +219,8 @@ def _content_type(request: Request, supported: Sequence[str]) -> tuple[str, str]
     raise Rejection(415, "charset", f"unsupported charset {shortened(charset)}; use UTF-8")
 
 
-async def _read_body(request: Request, largest: int, memory: _BodyMemory) -> bytes:
-    reason = f"the body has more than {largest} bytes (http.largest_body)"
+async def _read_body(request: Request, largest: int, setting: str, memory: _BodyMemory) -> bytes:
+    reason = f"the body has more than {largest} bytes ({setting})"
     too_large = Rejection(413, "too_large", reason)
     length = int(request.headers.get("content-length", "0"))  # h11 has checked the digits
     if length > largest:

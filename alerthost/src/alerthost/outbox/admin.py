@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from alerthost.outbox import (
+    activity,
     backend,
     delivery_store,
     enqueue,
@@ -16,6 +17,8 @@ from alerthost.outbox import (
     notifier,
     orphans,
 )
+from alerthost.outbox.activity import Actor, Change
+from alerthost.outbox.admin_lists import AdminLists
 from alerthost.outbox.admin_queries import AdminQueries
 from alerthost.outbox.admin_rows import AdminError, no_delivery
 from alerthost.outbox.backend import UnitOfWork
@@ -25,6 +28,7 @@ from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome, new_id
 from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, incidents, submissions
+from hostspec.action import AnyAction
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Operation
 from hostspec.errors import describe_error
@@ -36,11 +40,15 @@ from hostspec.plugins.registry import Plugins
 class Admin(AdminQueries):
     """Shows an operator the work of engines, and changes it; needs no running engine.
 
-    Every method raises StoreError when the database cannot be read or written.
+    Every method raises StoreError when the database cannot be read or written. A change
+    with an actor (``by``) is recorded as activity, in the same transaction.
 
     Args:
         clock: returns the time, in seconds of the epoch.
         writer: commits; None for one of its own.
+
+    Attributes:
+        lists: for pages.
     """
 
     def __init__(
@@ -52,8 +60,13 @@ class Admin(AdminQueries):
     ) -> None:
         super().__init__(database, plugins, clock)
         self._resources = Resources(database, plugins, clock, writer or Writer(database))
+        self.lists = AdminLists(database, plugins, clock)
 
-    def replay(self, number: int, *, as_is: bool = False) -> str | None:
+    def record(self, actor: Actor, change: Change) -> None:
+        """Record a change as activity."""
+        self._resources.run(lambda uow: activity.record(uow, actor, change))
+
+    def replay(self, number: int, *, as_is: bool = False, by: Actor | None = None) -> str | None:
         """Send a delivery again that was given up.
 
         A resolve is sent again while its incident may be open and no alert holds it. Any other
@@ -63,6 +76,7 @@ class Admin(AdminQueries):
         Args:
             number: of the delivery, as `deliveries` lists it.
             as_is: send it as it was planned, even if its problem is over.
+            by: the operator, for the activity log.
 
         Returns:
             the id of the new submission; None if its problem is over.
@@ -70,17 +84,19 @@ class Admin(AdminQueries):
         Raises:
             AdminError: there is no such delivery, or it was not given up.
         """
-        return self._resources.run(lambda uow: self._replay(uow, number, as_is=as_is))
+        return self._resources.run(lambda uow: self._replay(uow, number, by, as_is=as_is))
 
-    def discard_delivery(self, number: int) -> None:
+    def discard_delivery(self, number: int, *, by: Actor | None = None) -> None:
         """Discard a delivery: it is never sent.
 
         Raises:
             AdminError: there is no such delivery, it is being sent now, or it is finished.
         """
-        self._resources.run(lambda uow: self._discard_delivery(uow, number))
+        self._resources.run(lambda uow: self._discard_delivery(uow, number, by))
 
-    def discard_submission(self, submission_id: str) -> SubmissionOutcome:
+    def discard_submission(
+        self, submission_id: str, *, by: Actor | None = None
+    ) -> SubmissionOutcome:
         """Discard a failed or dead submission: it stays in the history, as discarded.
 
         Returns:
@@ -89,9 +105,21 @@ class Admin(AdminQueries):
         Raises:
             AdminError: there is no such submission, or it is neither failed nor dead.
         """
-        return self._resources.run(lambda uow: _discard(uow.connection, submission_id))
+        return self._resources.run(lambda uow: _discard(uow, submission_id, by))
 
-    def resolve(self, number: int) -> str | None:
+    def acknowledge(self, number: int, *, by: Actor | None = None) -> str:
+        """Acknowledge an incident by hand.
+
+        Returns:
+            the id of the submission of the acknowledge.
+
+        Raises:
+            AdminError: there is no such incident, it is not open, or its action is gone or cannot
+                acknowledge.
+        """
+        return self._resources.run(lambda uow: self._acknowledge(uow, number, by))
+
+    def resolve(self, number: int, *, by: Actor | None = None) -> str | None:
         """Resolve an incident by hand, whichever alerts hold it open.
 
         Returns:
@@ -101,18 +129,25 @@ class Admin(AdminQueries):
         Raises:
             AdminError: there is no such incident, it is over, or its action is gone.
         """
-        return self._resources.run(lambda uow: self._resolve(uow, number))
+        return self._resources.run(lambda uow: self._resolve(uow, number, by))
 
-    def forget(self, number: int) -> None:
+    def forget(self, number: int, *, by: Actor | None = None) -> None:
         """End an incident in the store alone, and discard its queued deliveries.
 
         Raises:
             AdminError: there is no such incident, or it is over.
         """
-        self._resources.run(lambda uow: self._forget(uow, number))
+        self._resources.run(lambda uow: self._forget(uow, number, by))
 
-    def _replay(self, uow: UnitOfWork, number: int, *, as_is: bool) -> str | None:
+    def _replay(self, uow: UnitOfWork, number: int, by: Actor | None, *, as_is: bool) -> str | None:
         row = _found(uow.connection, number)
+        submission_id = self._replay_row(uow, row, as_is=as_is)
+        after = OVER if submission_id is None else f"submission {submission_id}"
+        activity.record(uow, by, Change("replayed", f"delivery {number}", row.state, after))
+        return submission_id
+
+    def _replay_row(self, uow: UnitOfWork, row: sa.Row[Any], *, as_is: bool) -> str | None:
+        number = row.id
         delivery = delivery_store.delivery_of(row)
         stored = incident_store.get(uow.connection, row.incident_id)
         follows_up = row.operation != Operation.TRIGGER
@@ -141,7 +176,7 @@ class Admin(AdminQueries):
         delivery_store.finish(uow, number, DeliveryState.COALESCED, reason="replayed")
         return submission_id
 
-    def _discard_delivery(self, uow: UnitOfWork, number: int) -> None:
+    def _discard_delivery(self, uow: UnitOfWork, number: int, by: Actor | None) -> None:
         row = _found(uow.connection, number)
         if row.worker_id is not None:
             raise _being_sent(number)
@@ -170,31 +205,49 @@ class Admin(AdminQueries):
             # an operator who discards a confirming resolve takes responsibility for the doubt
             again = row.submission_id != delivery_store.CONFIRMATION
             enqueue.end(uow, stored, stored.provider_state, again=again)
+        activity.record(
+            uow, by, Change("discarded", f"delivery {number}", row.state, DeliveryState.DISCARDED)
+        )
 
-    def _resolve(self, uow: UnitOfWork, number: int) -> str | None:
+    def _acknowledge(self, uow: UnitOfWork, number: int, by: Actor | None) -> str:
+        row, _ = _incident(uow.connection, number)
+        stored = incident_store.get(uow.connection, number)
+        if not row.active or Operation.ACKNOWLEDGE not in stored.incident.follow_ups:
+            message = f"the incident {number} cannot be acknowledged"
+            raise AdminError(message)
+        delivery = self._follow_up(stored, Status.ACKNOWLEDGED)
+        if delivery is None:
+            message = f"the action {row.action} cannot acknowledge"
+            raise AdminError(message)
+        submission_id = new_id()
+        enqueue.add(uow, QueuedDelivery(delivery, accepted_at=uow.now), submission_id)
+        activity.record(
+            uow, by, Change("acknowledged", f"incident {number}", row.state, "acknowledge queued")
+        )
+        return submission_id
+
+    def _resolve(self, uow: UnitOfWork, number: int, by: Actor | None) -> str | None:
         row, queued = _incident(uow.connection, number)
         if queued and not row.active:
             return queued
+        submission_id = self._resolve_row(uow, row)
+        before = "orphaned" if row.orphaned else row.state
+        after = "ended here only" if submission_id is None else "resolve queued"
+        activity.record(uow, by, Change("resolved", f"incident {number}", before, after))
+        return submission_id
+
+    def _resolve_row(self, uow: UnitOfWork, row: sa.Row[Any]) -> str | None:
+        number = row.id
         stored = incident_store.get(uow.connection, number)
-        action = self._plugins.actions.get(row.action)
-        if action is None:
-            message = f"the action {row.action} is gone; enable its plugin first"
-            raise AdminError(message)
         if row.orphaned:
+            self._action(row.action)
             closing = orphans.resolving(uow, stored)
             if closing is None:
                 message = f"the action {row.action} cannot close the orphaned incident {number}"
                 raise AdminError(message)
             return orphans.send(uow, stored, closing)
-        held = stored.incident.holders
-        alert = held[0] if held else Identity("", row.correlation_key)
-        resolved = Alert(alert.key, scope=alert.scope, status=Status.RESOLVED)
-        try:
-            delivery = action.follow_up(stored.incident, resolved)
-        except BaseException as error:  # noqa: BLE001 -- whatever a plugin does
-            message = f"the action {row.action} could not follow up: it {describe_error(error)}"
-            raise AdminError(message) from None
-        for each in held:
+        delivery = self._follow_up(stored, Status.RESOLVED)
+        for each in stored.incident.holders:
             incident_store.release(uow, number, each)
         if delivery is None or Operation.RESOLVE not in stored.incident.follow_ups:
             incident_store.close_incident(uow, number)
@@ -204,8 +257,29 @@ class Admin(AdminQueries):
         enqueue.add(uow, new, submission_id)
         return submission_id
 
-    def _forget(self, uow: UnitOfWork, number: int) -> None:
-        _incident(uow.connection, number)
+    def _action(self, name: str) -> AnyAction:
+        action = self._plugins.actions.get(name)
+        if action is None:
+            message = f"the action {name} is gone; enable its plugin first"
+            raise AdminError(message)
+        return action
+
+    def _follow_up(self, stored: incident_store.StoredIncident, status: Status) -> Delivery | None:
+        """Return the follow-up of an incident, as if one of its alerts asked for it."""
+        name = stored.incident.ref.action
+        action = self._action(name)
+        held = stored.incident.holders
+        alert = held[0] if held else Identity("", stored.incident.ref.correlation_key)
+        try:
+            return action.follow_up(
+                stored.incident, Alert(alert.key, scope=alert.scope, status=status)
+            )
+        except BaseException as error:  # noqa: BLE001 -- whatever a plugin does
+            message = f"the action {name} could not follow up: it {describe_error(error)}"
+            raise AdminError(message) from None
+
+    def _forget(self, uow: UnitOfWork, number: int, by: Actor | None) -> None:
+        row, _ = _incident(uow.connection, number)
         for each in delivery_store.find_queued_rows(uow.connection, number):
             if each.worker_id is not None:
                 raise _being_sent(each.id)
@@ -217,11 +291,13 @@ class Admin(AdminQueries):
                 hook=notifier.UNDELIVERED,
             )
         incident_store.close_incident(uow, number, orphaned=False)
+        before = "orphaned" if row.orphaned else row.state
+        activity.record(uow, by, Change("forgot", f"incident {number}", before, "ended here only"))
 
 
-def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome:
+def _discard(uow: UnitOfWork, submission_id: str, by: Actor | None) -> SubmissionOutcome:
     this = submissions.c.submission_id == submission_id
-    outcome = connection.execute(sa.select(submissions.c.outcome).where(this)).scalar()
+    outcome = uow.connection.execute(sa.select(submissions.c.outcome).where(this)).scalar()
     if outcome is None:
         message = f"there is no submission {submission_id}"
         raise AdminError(message)
@@ -229,7 +305,9 @@ def _discard(connection: sa.Connection, submission_id: str) -> SubmissionOutcome
         message = f"the submission {submission_id} is neither failed nor dead"
         raise AdminError(message)
     discarded = sa.update(submissions).where(this).values(outcome=SubmissionOutcome.DISCARDED)
-    connection.execute(discarded)
+    uow.connection.execute(discarded)
+    after = SubmissionOutcome.DISCARDED
+    activity.record(uow, by, Change("discarded", f"submission {submission_id}", outcome, after))
     return SubmissionOutcome(outcome)
 
 

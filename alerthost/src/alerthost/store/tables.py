@@ -284,6 +284,7 @@ _partial_index(
 sa.Index("ix_deliveries_incident_id", deliveries.c.incident_id, deliveries.c.position)
 sa.Index("ix_deliveries_state", deliveries.c.state, deliveries.c.finished_at)
 sa.Index("ix_deliveries_submission_id", deliveries.c.submission_id)
+sa.Index("ix_deliveries_lane_id", deliveries.c.lane_id, deliveries.c.id)
 _partial_index(
     "ix_deliveries_in_flight", deliveries.c.lane_id, where=deliveries.c.worker_id.is_not(None)
 )
@@ -322,6 +323,21 @@ receipts: Final = sa.Table(
     sqlite_autoincrement=True,
 )
 sa.Index("ix_receipts_worker_id", receipts.c.worker_id, receipts.c.id)
+
+activity: Final = sa.Table(
+    "activity",
+    metadata,
+    sa.Column("id", Number, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("change", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("before", sa.Text, nullable=False),
+    sa.Column("after", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Changes by operators: when, their role and address, and the state before and after."""
 
 STATE: Final = tuple(table for table in metadata.sorted_tables if table is not workers)
 """All tables but `workers`, which is about processes: one refers only to those before it."""

@@ -32,6 +32,18 @@ def _create_index(
 def upgrade() -> None:
     """Create every table."""
     op.create_table(
+        "activity",
+        sa.Column("id", NUMBER, primary_key=True),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("change", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "alerts",
         sa.Column("id", NUMBER, primary_key=True),
         sa.Column("scope", sa.Text(), nullable=False),
@@ -239,6 +251,7 @@ def upgrade() -> None:
     _create_index("ix_deliveries_incident_id", "deliveries", ["incident_id", "position"])
     _create_index("ix_deliveries_state", "deliveries", ["state", "finished_at"])
     _create_index("ix_deliveries_submission_id", "deliveries", ["submission_id"])
+    _create_index("ix_deliveries_lane_id", "deliveries", ["lane_id", "id"])
     op.create_index(
         "ix_deliveries_urgent_head",
         "deliveries",

@@ -1,0 +1,62 @@
+"""What would be sent for an alert, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alerthost.config.matchers import matchers_of
+from hostspec.alert import Alert
+from hostspec.delivery import Delivery
+from hostspec.inprocess.host import Host
+from hostspec.plugins import Rule
+from hostspec.values import to_json
+
+
+def explain(host: Host, alert: Alert) -> dict[str, Any]:
+    """Return an explanation as JSON, and let the host assume that the alert was delivered.
+
+    It has the rules and why they match, the deliveries with the exact body of each, and everything
+    that was repaired, suppressed or failed.
+    """
+    plan = host.plan(alert)
+    explained = {
+        "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
+        "rules": [_explain_rule(rule, alert) for rule in host.rules],
+        "deliveries": [_explain_delivery(host, delivery) for delivery in plan.deliveries],
+        "suppressions": to_json(list(plan.suppressions)),
+        "failures": to_json(list(plan.failures)),
+        "remark": plan.remark,
+        "repairs": to_json(list(plan.repairs)),
+    }
+    host.assume(plan)
+    return explained
+
+
+def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
+    return {
+        "rule": rule.name,
+        "matches": rule.matches(alert),
+        "matchers": [
+            {
+                "matcher": str(matcher),
+                "value": matcher.value_of(alert),
+                "matches": matcher.matches(alert),
+            }
+            for matcher in matchers_of(rule)
+        ],
+    }
+
+
+def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:
+    preview = host.preview(delivery)
+    return {
+        "operation": delivery.operation,
+        "action": delivery.ref.action,
+        "installation": delivery.ref.installation,
+        "destination": delivery.ref.destination,
+        "where": host.name_of(delivery.ref),
+        "rules": list(delivery.rules),
+        "target": preview.target,
+        "body": preview.body,
+        "notes": list(delivery.notes),
+    }

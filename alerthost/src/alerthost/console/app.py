@@ -1,0 +1,288 @@
+"""The routes of the console, and what holds for every page: access, forms, headers, faults."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from alerthost.config.tables import HttpTable
+from alerthost.console import activity, alerts, deliveries, incidents, overview
+from alerthost.console.access import Access, Role, Session, check_form, delete_cookie, set_cookie
+from alerthost.console.rendering import MEDIA_TYPES, PREFIX, link, render, static
+from alerthost.console.view import Html, Redirect, View
+from alerthost.http.app import Backend, Endpoint, HttpApp, client_of
+from alerthost.http.request import received
+from alerthost.http.responses import Rejection
+from alerthost.outbox.activity import Actor, Change
+from alerthost.outbox.admin_rows import AdminError
+from alerthost.store.errors import StoreError
+
+Handler = Callable[[View], Html | Redirect]
+"""Builds a page, or changes something; in a thread."""
+
+LARGEST_FORM: Final = 1024 * 1024
+"""Bytes of a form, at most."""
+
+MOST_FIELDS: Final = 1000
+"""Fields of a form, at most."""
+
+SIGN_IN: Final = "/sign-in"
+
+NAVIGATION: Final = (
+    ("/", "Overview"),
+    ("/incidents", "Incidents"),
+    ("/deliveries", "Deliveries"),
+    ("/alerts", "Alerts"),
+    ("/activity", "Activity"),
+)
+
+_FORM: Final = ("application/x-www-form-urlencoded",)
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_TITLES: Final = {
+    401: "Sign in",
+    403: "Not allowed",
+    404: "Not found",
+    409: "That was not possible",
+    429: "Too many requests",
+    500: "A fault of alerthost",
+    503: "Not available now",
+}
+
+_PAGES: Final[Mapping[str, Handler]] = {
+    "/": overview.show,
+    "/incidents": incidents.show_list,
+    "/incidents/{number:int}": incidents.show,
+    "/deliveries": deliveries.show_list,
+    "/deliveries/{number:int}": deliveries.show,
+    "/deliveries/all": deliveries.ask_all,
+    "/deliveries/progress": deliveries.show_progress,
+    "/alerts": alerts.show_list,
+    "/alerts/try": alerts.show_try,
+    "/activity": activity.show_list,
+}
+
+_CHANGES: Final[Mapping[str, Handler]] = {
+    "/incidents/{number:int}/acknowledge": incidents.acknowledge,
+    "/incidents/{number:int}/resolve": incidents.resolve,
+    "/deliveries/{number:int}/replay": deliveries.replay,
+    "/deliveries/{number:int}/discard": deliveries.discard,
+    "/deliveries/all": deliveries.change_all,
+    "/alerts/discard": alerts.discard,
+}
+
+_QUESTIONS: Final[Mapping[str, Handler]] = {"/alerts/try": alerts.explain}
+"""Forms that change nothing, which viewers may send too."""
+
+
+class Console:
+    """The pages of the console, as ``routes`` for the HTTP application."""
+
+    def __init__(self, http: HttpApp) -> None:
+        self._http = http
+        self._access = Access()
+        self.routes = [
+            Route("/", self._counted(self._root), methods=["GET"]),
+            Route(PREFIX, self._counted(self._root), methods=["GET"]),
+            Route(f"{PREFIX}/static/{{name}}", self._counted(self._static), methods=["GET"]),
+            self._route(SIGN_IN, self._show_sign_in, "GET"),
+            self._route(SIGN_IN, self._sign_in, "POST", present=self._sign_in_again),
+            self._route("/sign-out", self._sign_out, "POST"),
+            *(self._page(path, handler, "GET", Role.VIEWER) for path, handler in _PAGES.items()),
+            *(self._page(path, each, "POST", Role.VIEWER) for path, each in _QUESTIONS.items()),
+            *(self._page(path, each, "POST", Role.OPERATOR) for path, each in _CHANGES.items()),
+            Route(f"{PREFIX}/{{path:path}}", self._counted(self._nothing)),
+        ]
+
+    def _counted(self, endpoint: Endpoint, present: Any = None) -> Endpoint:
+        async def enabled(request: Request) -> Response:
+            if not self._http.backend.table.console:
+                raise Rejection(404, "path", "the console is off (http.console)")
+            return await endpoint(request)
+
+        return self._http.counted(PREFIX, enabled, present or _fault)
+
+    def _route(self, path: str, endpoint: Any, method: str, present: Any = None) -> Route:
+        """Build a route whose endpoint also gets the session, and the form of a POST."""
+
+        async def with_session(request: Request) -> Response:
+            table = self._http.backend.table
+            threads = self._http.threads
+            session = await threads.work(0, lambda: self._access.session(request, table))
+            request.state.session = session
+            fields = await self._form(request, session) if method == "POST" else {}
+            response: Response = await endpoint(request, session, fields)
+            if session.is_new and "set-cookie" not in response.headers:
+                set_cookie(response, session, table)
+            return response
+
+        url = f"{PREFIX}{path}"
+        return Route(url, self._counted(with_session, present), methods=[method])
+
+    async def _form(self, request: Request, session: Session) -> Mapping[str, str]:
+        """Return the fields of a form that was sent from a page of the session."""
+        reading = received(request, _FORM, self._http.threads, LARGEST_FORM, "of a form")
+        async with reading as (body, _):
+            try:
+                fields = dict(
+                    parse_qsl(
+                        body.decode(),
+                        keep_blank_values=True,
+                        strict_parsing=bool(body),
+                        max_num_fields=MOST_FIELDS,
+                    )
+                )
+            except ValueError:  # UnicodeDecodeError too
+                raise Rejection(400, "form", "the form cannot be read") from None
+        check_form(session, fields)
+        return fields
+
+    def _page(self, path: str, handler: Handler, method: str, role: Role) -> Route:
+        async def endpoint(
+            request: Request, session: Session, fields: Mapping[str, str]
+        ) -> Response:
+            if session.role is Role.NONE:
+                asked = f"{request.url.path}{'?' if request.url.query else ''}{request.url.query}"
+                return _redirect(link(SIGN_IN, next=asked if method == "GET" else ""))
+            if role is Role.OPERATOR and session.role is not role:
+                reason = "you signed in as a viewer; sign in with http.token to change something"
+                raise Rejection(403, "viewer", reason)
+            backend = self._http.backend
+            view = self._view(backend, request, session, fields)
+            build = functools.partial(self._respond, handler, view, request.url.path)
+            return await self._http.threads.work(0, build)
+
+        return self._route(path, endpoint, method)
+
+    def _view(
+        self, backend: Backend, request: Request, session: Session, fields: Mapping[str, str]
+    ) -> View:
+        return View(
+            engine=backend.engine,
+            configuration=backend.configuration,
+            lanes=self._http.lanes,
+            session=session,
+            now=time.time(),
+            query=dict(request.query_params),
+            fields=fields,
+            number=request.path_params.get("number", 0),
+            client=client_of(request),
+        )
+
+    def _respond(self, handler: Handler, view: View, path: str) -> Response:
+        try:
+            result = handler(view)
+        except AdminError as error:
+            raise Rejection(409, "refused", str(error)) from None
+        except StoreError as error:
+            reason, log = "the store cannot be read or written", f"the store fails: {error}"
+            raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
+        if isinstance(result, Redirect):
+            return _redirect(result.url)
+        values = _common(view.session, self._http.backend.table, path, view.now)
+        page = render(result.template, {**values, **result.values})
+        return HTMLResponse(page, result.status, headers=_HEADERS)
+
+    async def _root(self, _request: Request) -> Response:
+        return _redirect(f"{PREFIX}/")
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in MEDIA_TYPES:
+            raise Rejection(404, "path", "there is no such file")
+        headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(static(name), headers=headers, media_type=MEDIA_TYPES[name])
+
+    async def _nothing(self, _request: Request) -> Response:
+        raise Rejection(404, "path", "there is no such page")
+
+    async def _show_sign_in(
+        self, request: Request, session: Session, _fields: Mapping[str, str]
+    ) -> Response:
+        if session.role is not Role.NONE:
+            return _redirect(f"{PREFIX}/")
+        return _sign_in_page(session, request.query_params.get("next", ""), "", 200)
+
+    async def _sign_in(
+        self, request: Request, _session: Session, fields: Mapping[str, str]
+    ) -> Response:
+        table, client = self._http.backend.table, client_of(request)
+        token = fields.get("token", "")
+        sign_in = functools.partial(self._access.sign_in, client, table, token)
+        session = await self._http.threads.check(sign_in)
+        await self._http.threads.work(0, lambda: self._note_sign_in(session, client))
+        response = _redirect(_inside(fields.get("next", "")))
+        set_cookie(response, session, table)
+        return response
+
+    def _note_sign_in(self, session: Session, client: str) -> None:
+        actor = Actor(session.role, client)
+        self._http.backend.engine.admin.record(actor, Change("signed in", "console"))
+
+    async def _sign_out(
+        self, _request: Request, _session: Session, _fields: Mapping[str, str]
+    ) -> Response:
+        response = _redirect(link(SIGN_IN))
+        delete_cookie(response, self._http.backend.table)
+        return response
+
+    def _sign_in_again(self, request: Request, rejection: Rejection, status: int) -> Response:
+        """Build the form to sign in again, with the reason."""
+        session: Session | None = getattr(request.state, "session", None)
+        if session is None:
+            return _fault(request, rejection, status)
+        response = _sign_in_page(session, "", rejection.reason, status)
+        set_cookie(response, session, self._http.backend.table)
+        return response
+
+
+def _common(session: Session, table: HttpTable, path: str, now: float) -> dict[str, Any]:
+    """Return the variables of every page."""
+    inside = path.removeprefix(PREFIX)
+    section = f"/{inside.split('/')[1]}"
+    return {
+        "csrf": session.csrf,
+        "role": session.role,
+        "may_act": session.role is Role.OPERATOR,
+        "may_sign_out": table.token is not None,
+        "navigation": [(link(url), name, url == section) for url, name in NAVIGATION],
+        "now": now,
+    }
+
+
+def _redirect(url: str) -> Response:
+    return RedirectResponse(url, 303, headers=_HEADERS)
+
+
+def _inside(url: str) -> str:
+    """Return a URL of the console; that of the overview for one that leads elsewhere."""
+    return url if url.startswith(f"{PREFIX}/") else f"{PREFIX}/"
+
+
+def _fault(_request: Request, rejection: Rejection, status: int) -> Response:
+    """Build the page of a request that is rejected."""
+    values = {"title": _TITLES.get(status, "That was not accepted"), "reason": rejection.reason}
+    return HTMLResponse(render("fault.html", values), status, headers=_HEADERS)
+
+
+def _sign_in_page(session: Session, asked: str, fault: str, status: int) -> Response:
+    values = {"csrf": session.csrf, "next": asked, "fault": fault}
+    return HTMLResponse(render("sign_in.html", values), status, headers=_HEADERS)

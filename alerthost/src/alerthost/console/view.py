@@ -1,0 +1,120 @@
+"""The request for a page, and the results that its handler may return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from alerthost.config.configuration import Configuration
+from alerthost.config.plugins import LaneNames
+from alerthost.console.access import Session
+from alerthost.http.responses import Rejection
+from alerthost.outbox.activity import Actor
+from alerthost.outbox.admin import Admin
+from alerthost.outbox.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST: Final = 50
+"""Rows of one page of a list."""
+
+T = TypeVar("T")
+
+_HIGHEST: Final = 2**63 - 1
+
+
+@attrs.frozen(eq=False)
+class View:
+    """A request for a page.
+
+    Attributes:
+        now: in seconds of the epoch.
+        query: parameters of the URL.
+        fields: of the form that was sent; empty for a request that changes nothing.
+        number: of the object that the path names; 0 without one.
+        client: the address of the browser.
+    """
+
+    engine: Engine
+    configuration: Configuration
+    lanes: LaneNames
+    session: Session
+    now: float
+    query: Mapping[str, str]
+    fields: Mapping[str, str]
+    number: int
+    client: str
+
+    @property
+    def admin(self) -> Admin:
+        """Shows and changes the store."""
+        return self.engine.admin
+
+    @property
+    def actor(self) -> Actor:
+        """The operator, for the activity log."""
+        return Actor(self.session.role, self.client)
+
+    @property
+    def after(self) -> int | None:
+        """The key after which the page of a list starts; None for its beginning."""
+        return number_of(self.query.get("after", "")) or None
+
+    @property
+    def services(self) -> Sequence[tuple[str, str]]:
+        """The installation and the destination of each configured service."""
+        return list(self.lanes.names)
+
+    @property
+    def service(self) -> tuple[str, str] | None:
+        """The service that the URL asks for; None for all."""
+        installation, slash, destination = self.query.get("service", "").partition("/")
+        return (installation, destination) if slash else None
+
+    def service_name(self, installation: str, destination: str) -> str:
+        """Return the name of a service for people."""
+        name = self.lanes.names.get((installation, destination), destination)
+        return f"{installation}/{name}"
+
+
+@attrs.frozen
+class Html:
+    """A page to render.
+
+    Attributes:
+        template: its file.
+        values: of its variables.
+        status: of the response.
+    """
+
+    template: str
+    values: Mapping[str, Any]
+    status: int = 200
+
+
+@attrs.frozen
+class Redirect:
+    """Go to another page of the console, as after each change."""
+
+    url: str
+
+
+def number_of(text: str) -> int:
+    """Return a number that a URL or a form names; 0 for any other text."""
+    number = int(text) if text.isascii() and text.isdecimal() else 0
+    return number if number <= _HIGHEST else 0
+
+
+def existing(found: T | None, kind: str, number: int) -> T:
+    """Return an object that was looked for.
+
+    Raises:
+        Rejection: it does not exist.
+    """
+    if found is None:
+        reason = f"there is no {kind} {number}; it may have been pruned"
+        raise Rejection(404, "path", reason)
+    return found
