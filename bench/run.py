@@ -21,6 +21,7 @@ PROGRAMS = (
     "outage",
     "cluster",
     "storm",
+    "console",
     "importing",
     "sending",
 )

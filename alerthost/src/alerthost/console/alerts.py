@@ -19,6 +19,7 @@ from alerthost.ingest.json_alerts import ParsedAlert, TooManyAlertsError, parse_
 from alerthost.outbox.admin_lists import SubmissionRow
 from alerthost.outbox.submission import SubmissionOutcome
 from hostspec.alert import parse_json
+from hostspec.inprocess.host import Host
 
 MOST_EXPLAINED: Final = 20
 """Alerts that are explained at once."""
@@ -98,7 +99,7 @@ def explain(view: View) -> Html:
         parsed = _parse(text)
     except Rejection as rejection:
         return _tried(text, [], [{"location": "", "path": "", "reason": rejection.reason}], 0)
-    host = view.configuration.host()
+    host = Host(view.configuration.plugins, view.configuration.rules)
     explained = [
         {
             **explain_alert(host, each.alert),
