@@ -13,7 +13,7 @@ from pathlib import Path
 
 from figures import Figure, main
 from instant import engine_on
-from measuring import alone, peak_memory, seconds
+from measuring import alone, peak_memory, using
 from queueing import queue
 
 from alerthost.store.database import Database
@@ -26,33 +26,33 @@ def fill(folder: str, count: int) -> None:
         queue(database, count, "service")
 
 
-def send(folder: str, few: int) -> tuple[float, float]:
-    """Send a few in each round; return the milliseconds of one, and the most MB in use."""
+def send(folder: str, few: int) -> tuple[float, float, float]:
+    """Send a few in each round; return the milliseconds of one, those of CPU, and the most MB."""
     with Database("sqlite:///alerthost.db", Path(folder)) as database:
         engine = engine_on(database)
-
-        def drain() -> None:
-            assert engine.drain(few) == few
-
-        taken = [seconds(drain) / few * 1000 for _ in range(ROUNDS + 1)]
-    # the first round reads what the others find in memory
-    return statistics.median(taken[1:]), peak_memory()
+        rounds = []
+        for _ in range(ROUNDS + 1):
+            with using(database) as usage:
+                assert engine.drain(few) == few
+            rounds.append(usage)
+    del rounds[0]  # it reads what the others find in memory
+    taken = statistics.median(each.seconds for each in rounds) / few * 1000
+    cpu = statistics.median(each.cpu for each in rounds) / few * 1000
+    return taken, cpu, peak_memory()
 
 
 def measure(quick: bool) -> Iterator[Figure]:  # noqa: FBT001 -- see `figures.Measure`
     counts, few = ((200, 400), 10) if quick else ((1_000, 100_000, 1_000_000), 100)
-    times, memories = {}, {}
+    found = {}
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             alone(fill, folder, count)
-            times[count], memories[count] = alone(send, folder, few)
-    for name, numbers, most in (
-        ("time of a delivery (ms)", times, 1.25),
-        ("memory of the process (MB)", memories, 1.1),
-    ):
-        for count, number in numbers.items():
+            found[count] = alone(send, folder, few)
+    names = ("time of a delivery (ms)", "CPU of a delivery (ms)", "memory of the process (MB)")
+    for number, (name, most) in enumerate(zip(names, (1.25, 1.25, 1.1), strict=True)):
+        for count in counts:
             title = f"{name}, SQLite, queued: {count:,}"
-            yield Figure(title, number, numbers[counts[0]], at_most=most)
+            yield Figure(title, found[count][number], found[counts[0]][number], at_most=most)
 
 
 if __name__ == "__main__":

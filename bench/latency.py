@@ -144,7 +144,7 @@ def across(server: Server, count: int) -> Iterator[Figure]:
 
 
 def measure(quick: bool) -> Iterator[Figure]:  # noqa: FBT001 -- see `figures.Measure`
-    slices, size = (1, 2_000) if quick else (40, 100_000)
+    slices, size = (1, 2_000) if quick else (20, 100_000)
     old = os.environ.get("OLD")
     with tempfile.TemporaryDirectory() as extracted, tempfile.TemporaryDirectory() as folder:
         sources = [ROOT, extract(old, extracted)] if old else [ROOT]

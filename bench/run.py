@@ -1,6 +1,6 @@
 """Runs the measurements, each in a process of its own, and prints one table.
 
-``python bench/run.py [--quick] [NAME…]``
+``python bench/run.py [--quick] [NAME…]``. If one fails, the others are measured all the same.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 
 from figures import Figure, show
 from measuring import alone
@@ -37,10 +38,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PROGRAMS))
     arguments = parser.parse_args()
     figures: list[Figure] = []
+    failed = []
     for name in arguments.names or PROGRAMS:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
-        figures += alone(measured, name, arguments.quick)
+        try:
+            figures += alone(measured, name, arguments.quick)
+        except Exception:  # noqa: BLE001 -- whatever fails in a process
+            traceback.print_exc()
+            failed.append(name)
     show(figures)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
