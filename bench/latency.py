@@ -31,17 +31,14 @@ from alerthost.store.database import Database
 ROOT = Path(__file__).parents[1]
 SOURCES = ("src", "hostspec/src", "alerthost/src")
 
-SLICE = 25
-"""Alerts that one process sends before it is the next one's turn."""
-
 PAUSE = 0.005
 """Seconds for which an idle engine has nothing to do before the next alert."""
 
 
 def measure_slices(root: str, store: str, folder: str, backlog: str, size: str) -> None:
-    """Print the milliseconds of each alert of a slice, for each line of input.
+    """For each number in a line of input, send so many alerts; print the milliseconds of each.
 
-    Beside unplanned alerts, the slice ends with the last of them.
+    None are printed if the others are not unplanned any more.
 
     Args:
         root: of the source that is measured.
@@ -61,19 +58,18 @@ def measure_slices(root: str, store: str, folder: str, backlog: str, size: str) 
             accept(engine, (alert(n, severity="info", scope=THROTTLED) for n in range(int(size))))
         with engine:
             print_line("ready")
-            for name in sys.stdin:
+            for turn, line in enumerate(sys.stdin):
                 taken = []
-                for number in range(SLICE):
+                for number in range(int(line)):
                     if backlog != "unplanned":
                         assert engine.wait_idle(60)
                         time.sleep(PAUSE)
-                    elif not engine.admin.backlog().pending:
-                        break
-                    key = f"{name} {number}"
+                    key = f"{turn} {number}"
                     start = time.perf_counter()
                     engine.accept(alert(0, key=key, scope="healthy"))
                     taken.append((plugin.send.wait(key) - start) * 1000)
-                print_line(json.dumps(taken))
+                is_over = backlog == "unplanned" and not engine.admin.backlog().pending
+                print_line(json.dumps([] if is_over else taken))
 
 
 def print_sent(store: str) -> None:
@@ -94,9 +90,12 @@ def extract(commit: str, folder: str) -> Path:
 
 
 def in_turn(
-    sources: Sequence[Path], stores: Sequence[str], backlog: str, size: int, slices: int
+    sources: Sequence[Path], stores: Sequence[str], turns: Sequence[int], backlog: str, size: int
 ) -> list[list[float]]:
-    """Return the milliseconds of the alerts of each source."""
+    """Return the milliseconds of the alerts of each source; it sends so many in each turn.
+
+    One turn before is not counted.
+    """
     taken: list[list[float]] = [[] for _ in sources]
     with ExitStack() as stack:
         ran = []
@@ -105,10 +104,11 @@ def in_turn(
             path = {"PYTHONPATH": os.pathsep.join(str(source / each) for each in SOURCES)}
             arguments = (source, store, folder, backlog, size)
             ran.append(stack.enter_context(process(measure_slices, *arguments, environment=path)))
-        for number in range(slices):
+        for turn, count in enumerate((turns[0], *turns)):
             for popen, of_source in zip(ran, taken, strict=True):
-                write_line(popen, number)
-                of_source.extend(json.loads(read_line(popen)))
+                write_line(popen, count)
+                found = json.loads(read_line(popen))
+                of_source.extend(found if turn else [])
     return taken
 
 
@@ -144,21 +144,21 @@ def across(server: Server, count: int) -> Iterator[Figure]:
 
 
 def measure(quick: bool) -> Iterator[Figure]:  # noqa: FBT001 -- see `figures.Measure`
-    slices, size = (1, 2_000) if quick else (20, 100_000)
+    turns, size = ([2], 5_000) if quick else ([25] * 20, 100_000)
     old = os.environ.get("OLD")
     with tempfile.TemporaryDirectory() as extracted, tempfile.TemporaryDirectory() as folder:
         sources = [ROOT, extract(old, extracted)] if old else [ROOT]
         against, goals = (f", against {old}", (1.2, 1.2)) if old else ("", (None, None))
         file = "sqlite:///alerthost.db"
-        idle, *before = in_turn(sources, [file for _ in sources], "none", 0, slices)
+        idle, *before = in_turn(sources, [file for _ in sources], turns, "none", 0)
         yield from compared(f"SQLite, idle{against}", idle, *before, most=goals)
         for backlog, most in (("queued", 2.0), ("unplanned", 5.0)):
-            (beside,) = in_turn([ROOT], [file], backlog, size, slices)
+            (beside,) = in_turn([ROOT], [file], turns, backlog, size)
             name = f"SQLite, {len(beside):,} beside {size:,} {backlog}, against idle"
             yield from compared(name, beside, idle, (None, most))
         with running(folder) as server:
             stores = [server.new_database() for _ in sources]
-            idle, *before = in_turn(sources, stores, "none", 0, slices)
+            idle, *before = in_turn(sources, stores, turns, "none", 0)
             yield from compared(f"PostgreSQL, idle{against}", idle, *before, most=goals)
             yield from across(server, 20 if quick else 200)
 
