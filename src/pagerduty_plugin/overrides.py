@@ -256,8 +256,6 @@ def enrich(message: Mapping[str, Json], additions: Sequence[Addition], room: int
     Nothing is removed from the message, which may have at most `room` bytes of UTF-8. Repairs say
     which additions were changed or left out, notes how much each plugin added.
     """
-    if not additions:
-        return event.Event(message)
     enrichment = _Enrichment(message, room)
     for addition in additions:
         enrichment.add(addition.plugin, addition.enrich)

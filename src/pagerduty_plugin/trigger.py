@@ -292,7 +292,9 @@ def _content(
         return key, event.Event({}, repairs, tuple(text.notes))
     texts = text.trigger(settings) if settings.has_text else event.NO_OVERRIDES
     built = event.build(alert, severity=decided.severity, key=key, texts=texts)
-    enriched = enrich(built.message, decided.additions, event.room_for_message(key))
+    enriched = event.Event(built.message)
+    if decided.additions:
+        enriched = enrich(built.message, decided.additions, event.room_for_message(key))
     missed = {} if settings.missed == PAGE else {event.MISSED: settings.missed}
     return key, event.Event(
         FrozenDict(enriched.message, **missed),  # once for the deliveries to all services

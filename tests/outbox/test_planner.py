@@ -346,13 +346,21 @@ def look(database: Database) -> dict[str, Sequence[Any]]:
         return {name: connection.execute(sa.text(query)).all() for name, query in LOOK.items()}
 
 
-def reported(
-    folder: Path, course: Story, correlate: Callable[[Alert], str], *, at_once: bool, first: int
+def reported(  # noqa: PLR0913 -- all of them describe the story
+    folder: Path,
+    course: Story,
+    correlate: Callable[[Alert], str],
+    *,
+    at_once: bool,
+    first: int,
+    drops: bool,
 ) -> dict[str, Sequence[Any]]:
     """Plan a story after its first part was delivered; return the stored rows."""
     folder.mkdir()
     with Database("sqlite:///alerthost.db", folder) as database:
         world = World(database, Clock(), correlate=correlate)
+        if drops:
+            world.page.on_missed = lambda *_: ()  # type: ignore[method-assign]
         accepted = [f"s{number:03}" for number in range(len(course))]
         for name, alert in zip(accepted[:first], course, strict=False):
             world.engine.accept(alert, submission_id=name)
@@ -366,15 +374,18 @@ def reported(
         return look(database)
 
 
+@pytest.mark.parametrize("drops", [False, True], ids=["sends missed", "drops missed"])
 @pytest.mark.parametrize("seed", range(16))
 def test_a_batch_has_the_result_of_planning_one_by_one(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, drops: bool
 ) -> None:
     course = story(seed)
     one = (lambda alert: alert.key) if seed % 3 else (lambda _: "same")
     first = seed % 4
-    batch = reported(tmp_path / "batch", course, one, at_once=True, first=first)
-    single = reported(tmp_path / "single", course, one, at_once=False, first=first)
+    batch, single = (
+        reported(tmp_path / name, course, one, at_once=at_once, first=first, drops=drops)
+        for name, at_once in (("batch", True), ("single", False))
+    )
 
     assert batch == single
 

@@ -958,6 +958,20 @@ def test_an_unreadable_database_while_planning_a_replay_is_raised(
     assert world.drain() == ["trigger disk"]
 
 
+def test_an_unreadable_delivery_that_is_replayed_blocks_no_other(world: World) -> None:
+    world.fail(OutcomeKind.REJECTED)
+    world.accept("disk")
+    world.drain()
+    submission_id = world.engine.admin.replay(world.delivery().id)
+    world.execute("UPDATE deliveries SET body = '[]'")
+    world.accept("cpu")
+
+    assert world.drain() == ["trigger cpu"]
+    (status,) = world.engine.admin.statuses([submission_id])
+    assert status.note
+    assert status.note.failures[0].startswith("could not be planned: ")
+
+
 def test_a_store_failure_while_planning_is_raised(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ def frozen_handle(handle: Handle | None) -> Handle | None:
     return None if handle is None else frozen(handle)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class IncidentRef:
     """The reference that identifies an incident.
 

@@ -154,34 +154,33 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
     due: float | None = None,
     reason: str = "",
 ) -> None:
-    """Write the queue of an incident; its first delivery becomes the head.
+    """Insert the deliveries of an incident with an empty queue; the first becomes the head.
 
     The head is as urgent as the most urgent delivery behind it.
 
     Args:
         uow: the transaction.
         stored: the incident.
-        queue: its deliveries that are not in flight, in order.
-        submission_id: of the new deliveries.
+        queue: its new deliveries, in order.
+        submission_id: of the deliveries.
         in_flight: another delivery of the incident is being sent, so none may start now.
-        due: when new deliveries may be sent; None for now.
-        reason: why new deliveries are sent, if no submission of an alert is the reason.
+        due: when they may be sent; None for now.
+        reason: why they are sent, if no submission of an alert is the reason.
     """
-    urgency = min(map(urgency_of, queue), default=0.0)
-    for position, each in enumerate(queue, start=1):
-        place = {
+    moment = uow.now if due is None else due
+    urgency = min(map(urgency_of, queue))
+    rows = [
+        {
+            **build_row(stored.id, stored.lane_id, each, submission_id, moment),
             "position": position,
             "is_head": position == 1 and not in_flight,
             "urgency": urgency,
+            "reason": reason,
         }
-        if each.id is None:
-            moment = uow.now if due is None else due
-            new = build_row(stored.id, stored.lane_id, each, submission_id, moment)
-            insert_all(uow.connection, [new | place | {"reason": reason}])
-        else:
-            place |= {"coalesced": each.coalesced, "accepted_at": each.accepted_at}
-            update(uow.connection, each.id, **place)
-    if queue and not in_flight:
+        for position, each in enumerate(queue, start=1)
+    ]
+    insert_all(uow.connection, rows)
+    if not in_flight:
         lane_store.wake(uow, stored.lane_id)
 
 
@@ -192,7 +191,7 @@ def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def place_all(connection: sa.Connection, places: Sequence[Mapping[str, Any]]) -> None:
-    """Change the positions of queued deliveries, and what they supersede."""
+    """Change the positions of queued deliveries, and how many each supersedes."""
     if places:
         connection.execute(_PLACE, places)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -194,11 +195,17 @@ def _incident_row(new: NewIncident, now: float) -> dict[str, Any]:
 def _changing_columns(incident: Incident, summary: str, *, active: bool) -> dict[str, Any]:
     return {
         "severity": incident.severity,
-        "rules": json.dumps(list(dict.fromkeys(incident.rules))),
-        "follow_ups": json.dumps(list(dict.fromkeys(incident.follow_ups))),
+        "rules": _list_text(incident.rules),
+        "follow_ups": _list_text(incident.follow_ups),
         "summary": summary,
         "active": active,
     }
+
+
+@functools.lru_cache(maxsize=256)
+def _list_text(names: tuple[str, ...]) -> str:
+    """Return the stored text of a list; a rule's are always the same."""
+    return json.dumps(list(dict.fromkeys(names)))
 
 
 def write_changes(uow: UnitOfWork, changed: Sequence[tuple[int, Incident, str, bool]]) -> None:
@@ -305,12 +312,9 @@ def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
 
 
 def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
-    """Remove an alert from the holders of an incident."""
-    done = uow.connection.execute(
-        sa.delete(holders).where(holders.c.incident_id == number, holders.c.digest == digest(alert))
-    )
-    if done.rowcount:
-        update_incident(uow, number)
+    """Remove a holder of an incident."""
+    move_holders(uow, [(number, alert)], ())
+    update_incident(uow, number)
 
 
 _RELEASE: Final = sa.delete(holders).where(

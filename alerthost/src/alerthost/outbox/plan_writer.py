@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -36,7 +37,7 @@ class PlannedSubmission:
     depends: bool = False
     is_news: bool = True
 
-    @property
+    @functools.cached_property
     def refs(self) -> frozenset[IncidentRef]:
         """The incidents that it depends on or changes."""
         seen = self.view.refs if self.view else frozenset[IncidentRef]()
@@ -74,7 +75,7 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
     written: list[PlannedSubmission] = []
     for part in _parts(uow, [each for each in made if each.submission.row in pending]):
         queues = Queues(uow)
-        alerts = {each.submission.identity for each in part if each.depends}
+        alerts = {each.submission.identity for each in part}
         queues.load(alerts, {ref for each in part for ref in each.refs})
         for each in part:
             alert = each.submission.identity

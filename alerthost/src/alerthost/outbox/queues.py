@@ -123,9 +123,9 @@ class Queues:
     def recoalesce(self, stored: StoredIncident) -> None:
         """Coalesce the queue of an incident again, whose state at its provider has changed."""
         self._load_rows([stored.id])
-        queue = self._read(stored)
+        self.snapshot.put(stored)
+        queue = self._find(stored.incident.ref)
         if queue.deliveries and not queue.in_flight:
-            self._all.append(queue)
             last = [*queue.rows.values()][-1]
             self._coalesce(queue, queue.deliveries, last.submission_id)
 
@@ -163,8 +163,8 @@ class Queues:
         """End an incident: no alert holds it, and nothing follows it up."""
         queue.active, queue.changed = False, True
         queue.incident = attrs.evolve(queue.incident, holders=())
-        if self._open.pop(queue.incident.ref, None):
-            self.snapshot.close(queue.incident.ref)
+        del self._open[queue.incident.ref]
+        self.snapshot.close(queue.incident.ref)
 
     def _numbered(self, queue: _Queue, new: QueuedDelivery, submission_id: str) -> QueuedDelivery:
         self._new.append((queue, submission_id))

@@ -71,7 +71,8 @@ class Snapshot:
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
         """Read incidents by their alerts and by reference, in a fixed number of queries."""
-        for alert, held in incident_store.find_by_alerts(self.connection, which).items():
+        by_alert = incident_store.find_by_alerts(self.connection, which) if which else {}
+        for alert, held in by_alert.items():
             for each in held.open:
                 self._incidents.setdefault(each.incident.ref, each)
             self._held[alert] = dict.fromkeys(each.incident.ref for each in held.open)
@@ -90,9 +91,7 @@ class Snapshot:
         return self._alerts.get(alert)
 
     def at(self, ref: IncidentRef) -> StoredIncident | None:
-        """Return the open incident for a reference, or None."""
-        if ref not in self._incidents:
-            self.load_incidents((), [ref])
+        """Return the open incident for a loaded reference, or None."""
         return self._incidents[ref]
 
     def get(self, ref: IncidentRef) -> StoredIncident:
@@ -102,8 +101,8 @@ class Snapshot:
         return found
 
     def held_by(self, alert: Identity) -> tuple[StoredIncident, ...]:
-        """Return the open incidents of an alert, the oldest first."""
-        found = (self.at(ref) for ref in self._refs_held_by(alert))
+        """Return the open incidents of a loaded alert, the oldest first."""
+        found = (self.at(ref) for ref in self._held[alert])
         return tuple(each for each in found if each is not None)
 
     def apply_alert(self, alert: Alert, accepted_at: float) -> None:
@@ -129,44 +128,41 @@ class Snapshot:
         ref = delivery.ref
         found = self.at(ref)
         if found is None:
-            self._refs_held_by(delivery.alert)[ref] = None
+            self._held.setdefault(delivery.alert, {})[ref] = None
             incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
             self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
         elif delivery.operation is Operation.TRIGGER:
-            self._put(found, incident_store.merge_trigger(found.incident, delivery))
+            merged = incident_store.merge_trigger(found.incident, delivery)
+            self.put(attrs.evolve(found, incident=merged))
             self.hold(ref, delivery.alert)
         elif delivery.operation is Operation.RESOLVE:
             self.release(ref, delivery.alert)
-
-    def _refs_held_by(self, alert: Identity) -> dict[IncidentRef, None]:
-        if alert not in self._held:
-            self.load_incidents([alert], ())
-        return self._held[alert]
 
     def hold(self, ref: IncidentRef, alert: Identity) -> None:
         """Add an alert to the holders of an incident, if it is open."""
         found = self.at(ref)
         if found is not None and alert not in found.incident.holders:
-            self._refs_held_by(alert)[ref] = None
+            self._held.setdefault(alert, {})[ref] = None
             holders = (*found.incident.holders, alert)
-            self._put(found, attrs.evolve(found.incident, holders=holders))
+            self.put(attrs.evolve(found, incident=attrs.evolve(found.incident, holders=holders)))
 
     def release(self, ref: IncidentRef, alert: Identity) -> None:
         """Remove an alert from the holders of an incident, if it is open."""
-        self._refs_held_by(alert).pop(ref, None)
+        self._held.get(alert, {}).pop(ref, None)
         found = self.at(ref)
         if found is not None:
             holders = tuple(each for each in found.incident.holders if each != alert)
-            self._put(found, attrs.evolve(found.incident, holders=holders))
+            self.put(attrs.evolve(found, incident=attrs.evolve(found.incident, holders=holders)))
 
     def close(self, ref: IncidentRef) -> None:
         """End an open incident."""
-        for alert in self.get(ref).incident.holders:
-            self._refs_held_by(alert).pop(ref, None)
+        for held in self._held.values():
+            held.pop(ref, None)
         self._incidents[ref] = None
 
-    def _put(self, found: StoredIncident, changed: Incident) -> None:
-        self._incidents[changed.ref] = attrs.evolve(found, incident=changed)
+    def put(self, stored: StoredIncident) -> None:
+        """Replace an incident as it was read."""
+        self._incidents[stored.incident.ref] = stored
 
 
 class IncidentView:

@@ -120,7 +120,7 @@ class Image:
     alt: str = ""
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Identity:
     """The identity of a problem: its scope (tenant or project) and its key within the scope."""
 

@@ -96,10 +96,10 @@ class IsolatedHooks:
 
     def each(self, name: str, /, **arguments: object) -> Sequence[Answer]:
         """Call every implementation of a hook; see `hostspec.Hooks.each`."""
-        answers = (
-            self._ask(name, implementation, arguments)
-            for implementation in implementations(self.manager, name)
-        )
+        known = implementations(self.manager, name)
+        if not known:
+            return ()
+        answers = (self._ask(name, implementation, arguments) for implementation in known)
         given = tuple(answer for answer in answers if answer is not None)
         self._log.flush()
         self._observers_log.flush()

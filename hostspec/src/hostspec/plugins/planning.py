@@ -281,11 +281,9 @@ def is_delivery(delivery: object) -> TypeGuard[Delivery]:
     severity: object = delivery.severity
     return (
         isinstance(ref, IncidentRef)
-        and all(map(_is_storable, (ref.action, ref.installation, ref.destination)))
-        and _is_storable(ref.correlation_key)
         and isinstance(alert, Identity)
-        and _is_storable(alert.scope)
-        and _is_storable(alert.key)
+        and _are_storable(ref.action, ref.installation, ref.destination, ref.correlation_key)
+        and _are_storable(alert.scope, alert.key)
         and isinstance(operation, Operation)
         and isinstance(severity, Severity)
         and _consists_of(str, delivery.rules)
@@ -296,8 +294,11 @@ def is_delivery(delivery: object) -> TypeGuard[Delivery]:
     )
 
 
-def _is_storable(part: object) -> bool:
-    return isinstance(part, str) and clean_text(part) == part
+def _are_storable(*names: str) -> bool:
+    if not all(map(isinstance, names, itertools.repeat(str))):
+        return False
+    text = " ".join(names)
+    return clean_text(text) == text
 
 
 def _consists_of(kind: type, items: object) -> bool:
