@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts Debian's Alertmanager and PgBouncer under .venv/debian for the tests that run them,
+# Puts Debian's Alertmanager, PgBouncer and Chromium under .venv/debian for the tests that run them,
 # without root and without touching the system. The tests that need one are skipped where it
 # cannot be had, so every failure here is a message and exit status 0.
 set -u
@@ -15,7 +15,8 @@ root=$PWD/.venv/debian
 
 missing=
 # package:program
-for each in prometheus-alertmanager:usr/bin/prometheus-alertmanager pgbouncer:usr/sbin/pgbouncer; do
+for each in prometheus-alertmanager:usr/bin/prometheus-alertmanager pgbouncer:usr/sbin/pgbouncer \
+    chromium:usr/lib/chromium/chromium; do
     program=${each#*:}
     [ -e "$root/$program" ] && continue
     command -v "$(basename "$program")" >/dev/null 2>&1 && continue
@@ -40,9 +41,25 @@ apt() {
 }
 
 apt update || skip "apt-get update failed (offline?)"
+get() {
+    case $1 in
+    chromium) # with what it needs and this machine has not, and a font for its pictures
+        apt --download-only --no-install-recommends --yes -o Debug::NoLocking=1 \
+            install chromium fonts-inter && mv "$work"/cache/archives/*.deb "$work/$1"
+        ;;
+    *) (cd "$work/$1" && apt download "$1") ;;
+    esac
+}
+
+unpack() (
+    for each in "$work/$1"/*.deb; do
+        dpkg-deb -x "$each" "$work/package" >>"$work/log" 2>&1 || exit 1
+    done
+)
+
 for package in $missing; do
-    if (cd "$work" && apt download "$package") &&
-        dpkg-deb -x "$work/$package"_*.deb "$work/package" >>"$work/log" 2>&1; then
+    mkdir "$work/$package"
+    if get "$package" && unpack "$package"; then
         echo "fetch-debian: unpacked $package into $root"
     else
         echo "fetch-debian: $package cannot be had; the tests that need it will be skipped"

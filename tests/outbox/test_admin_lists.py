@@ -58,6 +58,16 @@ def test_a_failing_service_has_its_reason_and_what_is_queued(world: World) -> No
 
 
 @EITHER
+def test_a_service_recovers_when_its_last_failing_delivery_is_gone(world: World) -> None:
+    world.fail(OutcomeKind.MISCONFIGURED)
+    world.accept("disk")
+    world.drain()
+    world.engine.admin.discard_delivery(world.delivery().id)
+    (service,) = world.engine.admin.lists.services()
+    assert (service.state, service.reason, service.queued) == (LaneState.HEALTHY, "", 0)
+
+
+@EITHER
 def test_lists_are_read_page_by_page(world: World) -> None:
     lists = world.engine.admin.lists
     for number in range(5):

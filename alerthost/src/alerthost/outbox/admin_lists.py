@@ -23,7 +23,7 @@ from alerthost.outbox.admin_rows import (
     build_delivery_rows,
     build_incident_rows,
 )
-from alerthost.outbox.lane_store import FAILS
+from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.submission import Note, SubmissionOutcome
@@ -58,7 +58,7 @@ class Service:
     """The lane of a service; times are in seconds of the epoch.
 
     Attributes:
-        state: the worst state of its channels.
+        state: the worst state of its channels that have queued deliveries.
         reason: of that state, in the words of the last failure.
         since: when that state began; None for a healthy lane.
         queued: number of deliveries to be sent.
@@ -386,12 +386,20 @@ _QUEUED: Final = (
     .group_by(deliveries.c.lane_id)
 )
 
+_FAILING_QUEUED: Final = (
+    sa.select(channels.c.id)
+    .select_from(deliveries)
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .join(channels, OF_DELIVERY)
+    .where(delivery_store.IS_QUEUED, FAILS)
+)
 _FAILING: Final = (
     sa.select(channels)
-    .where(FAILS)
+    .where(channels.c.id.in_(_FAILING_QUEUED))
     .order_by(channels.c.lane_id, channels.c.state != LaneState.BLOCKED, channels.c.since)
 )
-"""The failing channels; of each lane, the blocked and then the longest failing one first."""
+"""The failing channels with queued deliveries: one without any may belong to a replaced key, and
+never recover. Of each lane, the blocked and then the longest failing one first."""
 
 _SENT: Final = (
     sa.select(

@@ -1,0 +1,162 @@
+"""The console in a real browser: an operator at work, and pages that everyone can read."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from chromium import Console
+from playwright.sync_api import Browser, Page, expect
+from serving import TOKEN
+
+from pagerduty_plugin.testing.misbehaviour import failing
+
+pytestmark = pytest.mark.proof
+
+HOSTILE = """<script>alert(1)</script><img src=x onerror="alert(2)">"'&"""
+PAGES = (
+    "/console/",
+    "/console/incidents",
+    "/console/incidents?state=ended",
+    "/console/incidents?state=orphaned",
+    "/console/incidents/1",
+    "/console/deliveries",
+    "/console/deliveries/1",
+    "/console/deliveries?state=rejected",
+    "/console/deliveries/all?operation=discard&state=queued",
+    "/console/alerts",
+    "/console/alerts?outcome=dead",
+    "/console/alerts/try",
+    "/console/activity",
+    "/console/nothing",
+)
+WIDTHS = (1440, 768, 375)
+
+
+def alert(key: str, **fields: object) -> dict[str, object]:
+    return {"key": key, "summary": f"Trouble with {key}", "severity": "critical", **fields}
+
+
+@pytest.fixture(scope="module")
+def filled(console: Console) -> Console:
+    """Fill the console with open, ended and hostile incidents, and rejected deliveries."""
+    console.workspace.fake.misbehave(failing(status=413), times=1)
+    console.post(alert("cron/backup", severity="error"))
+    console.workspace.fake.wait_for(lambda fake: len(fake.requests) >= 2, 30)
+    console.post(
+        alert("db-1/disk", summary="Disk full on db-1: 98 % of /var/lib/postgresql"),
+        alert("api/latency", summary="p99 latency of the API above 2 s", severity="warning"),
+        alert(HOSTILE, summary=HOSTILE, source=HOSTILE, severity="info"),
+    )
+    console.workspace.fake.wait_for(lambda fake: len(fake.incidents) >= 7, 30)
+    console.post(alert("api/latency", status="resolved"))
+    console.workspace.fake.wait_for(
+        lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
+    )
+    return console
+
+
+def test_operator_follows_an_incident_without_a_reload(console: Console, page: Page) -> None:
+    fake = console.workspace.fake
+    console.sign_in(page)
+    key = f"live-{len(fake.incidents)}"
+    console.post(alert(key))
+    row = page.get_by_role("row").filter(has_text=f"Trouble with {key}").first
+    row.wait_for()
+    expect(row).to_contain_text("triggered")
+
+    row.get_by_role("link").click()
+    page.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("The acknowledge is queued.").wait_for()
+    page.locator("dd .pill", has_text="acknowledged").wait_for()
+    page.get_by_role("button", name="Resolve").click()
+    page.locator("dd .pill", has_text="resolved").wait_for()
+    page.get_by_text("Message").first.click()
+    assert f'"dedup_key": "{key}"' in (page.locator(".timeline pre").first.text_content() or "")
+    page.get_by_role("link", name="Activity").click()
+    page.get_by_text("Resolved incident").first.wait_for()
+
+
+def test_broken_key_is_seen_and_its_delivery_goes_on_when_mended(
+    console: Console, page: Page
+) -> None:
+    fake, key_file = console.workspace.fake, console.workspace.folder / "pd_platform"
+    right = key_file.read_text(encoding="utf-8")
+    console.sign_in(page)
+    key_file.write_text("b" * 32, encoding="utf-8")
+    console.post(alert("broken/key"))
+    problem = page.locator(".problem", has_text="acme/platform is blocked")
+    problem.wait_for()
+    expect(problem).to_contain_text("Invalid routing key")
+    key_file.write_text(right, encoding="utf-8")
+    problem.wait_for(state="detached", timeout=60_000)
+    fake.wait_for(
+        lambda fake: sum(each.dedup_key == "broken/key" for each in fake.incidents) == 2, 60
+    )
+
+
+def test_deliveries_that_were_given_up_are_replayed(filled: Console, page: Page) -> None:
+    fake = filled.workspace.fake
+    before = len(fake.incidents)
+    filled.sign_in(page)
+    page.get_by_role("link", name="1 delivery rejected").click()
+    page.get_by_role("link", name="Replay all").click()
+    page.get_by_role("heading", name="Replay 1 rejected delivery?").wait_for()
+    page.get_by_role("button", name="Replay 1").click()
+    page.get_by_text("Finished: 1 done.").wait_for()
+    fake.wait_for(lambda fake: len(fake.incidents) == before + 1, 30)
+    # the next test of this module needs one, too
+    fake.misbehave(failing(status=413), times=1)
+    filled.post(alert("cron/report", severity="error"))
+    page.goto(f"{filled.url}/console/")
+    page.get_by_role("link", name="1 delivery rejected").wait_for()
+
+
+def test_form_is_filled_in_and_sent_by_keyboard_alone(console: Console, page: Page) -> None:
+    page.goto(f"{console.url}/console/alerts/try")
+    page.keyboard.type(TOKEN)  # the field has the focus
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Try an alert").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # past the way back
+    page.keyboard.press("Tab")
+    page.keyboard.press("Control+a")
+    page.keyboard.type('{"key": "typed", "status": "on"}')
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#faults")).to_contain_text('"on" is unknown')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible_and_fit_every_width(
+    filled: Console, browser: Browser, scheme: str
+) -> None:
+    with browser.new_context(color_scheme=scheme) as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        filled.sign_in(page)
+        for path in (*PAGES, f"/console/incidents?text={quote(HOSTILE)}", "/console/sign-in"):
+            if path.endswith("sign-in"):
+                context.clear_cookies()
+            page.goto(f"{filled.url}{path}")
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+                found = Axe().run(page)
+                serious = [
+                    (each["id"], [node["html"] for node in each["nodes"]])
+                    for each in found.response["violations"]
+                    if each["impact"] in {"serious", "critical"}
+                ]
+                assert serious == [], (path, width)
+
+
+def test_no_hostile_text_runs_as_a_script(filled: Console, page: Page) -> None:
+    filled.sign_in(page)
+    for path in (*PAGES, f"/console/incidents?text={quote(HOSTILE)}"):
+        page.goto(f"{filled.url}{path}")
+    page.goto(f"{filled.url}/console/incidents?text={quote('<script>')}")
+    page.get_by_role("link", name=HOSTILE).first.click()
+    expect(page.locator("h1")).to_have_text(HOSTILE)

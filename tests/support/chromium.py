@@ -1,0 +1,81 @@
+"""Runs Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from serving import TOKEN, Process, post
+from workspace import Workspace
+
+FETCHED = Path(__file__).parents[2] / ".venv/debian"
+LIBRARIES = (
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/x86_64-linux-gnu/pulseaudio",
+    "lib/x86_64-linux-gnu",
+)
+FONTS = """<fontconfig><dir>{fonts}</dir><dir>/usr/share/fonts</dir>
+<alias binding="same"><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
+<cachedir>{cache}</cachedir></fontconfig>
+"""
+
+
+@attrs.frozen
+class Console:
+    """A console with a token, at an address."""
+
+    workspace: Workspace
+    process: Process
+    url: str
+
+    def post(self, *alerts: dict[str, object]) -> None:
+        """Post alerts."""
+        assert post(self.url, list(alerts), Authorization=f"Bearer {TOKEN}").status == 202
+
+    def sign_in(self, page: Page) -> None:
+        """Sign in as an operator."""
+        page.goto(f"{self.url}/")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Overview").wait_for()
+
+
+def program() -> str:
+    """Find Chromium: by its variable, on the path, or where tests/fetch-debian.sh puts it."""
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser"):
+        if name and (found := shutil.which(name)):
+            return found
+    fetched = FETCHED / "usr/lib/chromium/chromium"
+    if not fetched.exists():
+        pytest.skip("Chromium is not here; tests/fetch-debian.sh gets it where apt is")
+    return str(fetched)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Browser]:
+    """Run Chromium in this block."""
+    (folder / "fonts.conf").write_text(
+        FONTS.format(fonts=FETCHED / "usr/share/fonts", cache=folder / "fonts"), encoding="utf-8"
+    )
+    libraries = [str(FETCHED / each) for each in LIBRARIES if (FETCHED / each).exists()]
+    inherited = os.environ.get("LD_LIBRARY_PATH", "")
+    env = {
+        **os.environ,
+        "FONTCONFIG_FILE": str(folder / "fonts.conf"),
+        "LD_LIBRARY_PATH": ":".join(filter(None, (*libraries, inherited))),
+    }
+    executable = program()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-gpu"],  # it runs as root in containers
+            env=env,
+        )
+        yield browser
+        browser.close()
