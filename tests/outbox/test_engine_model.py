@@ -110,6 +110,7 @@ class KilledEngine(Engine):
             raise KilledError
         before = self.row(lease)
         complete(lease, *arguments)
+        self._dispatcher.complete_all()
         mine = (before.worker_id, before.attempts) == (lease.worker_id, lease.attempt)
         assert mine or self.row(lease) == before, (
             "a worker that lost its lease leaves the delivery alone"

@@ -162,6 +162,8 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
 
 
 def test_a_lane_filled_by_other_workers_has_no_room() -> None:
-    row: Any = SimpleNamespace(attempts=0, channel_id=None)
-    connection: Any = None
-    assert not leasing.Leasing(connection, "me", 0.0, together=4)._may_start(row, [row] * 4, 0.0)
+    row: Any = SimpleNamespace(attempts=0, failures=0, channel_id=None)
+    lane = leasing._Lane(1, room=4, in_flight=[(1, None)] * 3, slow=False)
+    assert lane.may_start(row, 2)
+    lane.choose(row)
+    assert not lane.may_start(row, 2)

@@ -27,10 +27,13 @@ HOT = {
     "ready healthy lanes": (leasing._HEALTHY_READY, "ix_lanes_due"),
     "any due": (leasing._ANY_DUE, "ix_lanes_due"),
     "any ready": (leasing._ANY_READY, "ix_lanes_due"),
-    "head": (leasing._HEADS, "ix_deliveries_head"),
+    "head": (
+        leasing._FIRST_HEADS[False].params(lanes=[1, 2], now=1.0, far=2.0, each=3),
+        "ix_deliveries_head",
+    ),
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "in flight": (maintenance._HELD_LEASES, "ix_deliveries_in_flight"),
-    "line": (delivery_store._QUEUE, "ix_deliveries_incident_id"),
+    "line": (delivery_store._QUEUES.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
     "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
     "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
     "sizes of queues": (

@@ -40,7 +40,8 @@ def test_a_repeat_equals_the_last_delivered_trigger(world: World) -> None:
     world.accept("node 0", "resolved")
     world.accept("node 0", summary="down")
     world.accept("newer")
-    assert world.drain() == ["resolve node 0", "trigger node 0", "trigger newer"]
+    in_turn = [*world.drain(1), *world.drain(1), *world.drain(1)]
+    assert in_turn == ["resolve node 0", "trigger node 0", "trigger newer"]
 
 
 def test_a_repeat_in_flight_or_failed_stays_a_repeat(world: World) -> None:

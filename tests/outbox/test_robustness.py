@@ -18,6 +18,8 @@ from engines import (
     complete_late,
     deliver,
     lease_as_dead_process,
+    lease_in,
+    unit_of_work,
     unwritten_plans,
 )
 from recorder import SILENT, UPDATING, rule_of
@@ -321,7 +323,7 @@ def test_a_delivery_of_a_dead_process_waits_for_its_budget(world: World) -> None
     with world.database.begin() as connection:
         promises = world.engine._dispatcher._expected_handles
         assert leasing.Leasing(
-            connection, other.name, world.clock.now, expected_handles=promises
+            unit_of_work(world, connection), other.name, expected_handles=promises
         ).lease()
     world.accept("net", severity="critical")
     assert world.drain() == ["trigger net"]
@@ -573,7 +575,7 @@ def test_a_hanging_attempt_is_reclaimed_when_its_lease_runs_out(world: World) ->
     hanging = heartbeat.presence(world.database)
     world.engine._dispatcher.plan_ahead()
     with world.database.begin() as connection:
-        assert leasing.Leasing(connection, hanging.name, world.clock.now).lease()
+        assert lease_in(world, connection, hanging.name)
 
     assert world.advance(59) == []
     assert world.advance(2) == []
@@ -598,7 +600,7 @@ def test_an_unreadable_receipt_blocks_no_other(world: World) -> None:
     world.accept("cpu")
     world.engine._notifier.notify = lambda *_, **__: None  # type: ignore[method-assign]
     world.drain()
-    world.execute("UPDATE receipts SET body = '[]' WHERE id = 1")
+    world.execute("UPDATE receipts SET delivery = '[]' WHERE id = 1")
     world.new_engine()
     world.drain()
 
@@ -723,10 +725,8 @@ def test_the_outcome_of_a_removed_delivery_changes_nothing(world: World) -> None
     world.execute("DELETE FROM deliveries")
     complete_late(world, lease)
     with world.database.begin() as connection:
-        completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "no key")
-        completion.return_lease(
-            UnitOfWork(connection, world.clock.now, world.plugins.actions), lease
-        )
+        gone = [kind(lease, 0.0) for kind in (completion.OrphaningLease, completion.UnusedLease)]
+        completion.complete(unit_of_work(world, connection), gone)
 
     assert world.advance(61) == []
     assert world.open_keys == []
@@ -754,8 +754,7 @@ def test_two_processes_reclaim_a_lease_once(world: World) -> None:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "one") == 1
     with world.database.begin() as connection:
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
-        again = leasing.Leasing(connection, "one", now).lease()
-        assert again
+        [again] = lease_in(world, connection, "one")
         assert (again.id, again.attempt) == (lease.id, 2)
         assert maintenance.reclaim_leases(UnitOfWork(connection, now, actions), held, "two") == 0
 

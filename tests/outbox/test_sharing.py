@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import sqlalchemy as sa
-from engines import World, deliver
+from engines import World, deliver, lease_in, unit_of_work
 from recorder import UPDATING
 from waiting import wait_until
 
@@ -23,12 +23,12 @@ from alerthost.outbox import (
     inbox,
     leasing,
     maintenance,
-    rate_limit_store,
 )
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
+from alerthost.outbox.rate_limit_store import RateLimits, load_limits
 from alerthost.store import postgresql
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
@@ -240,8 +240,28 @@ def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
     world.accept("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
-        assert leasing.Leasing(connection, "other", world.clock.now).lease()
+        assert lease_in(world, connection, "other")
         assert world.drain() == []
+
+
+def test_a_lane_does_not_sleep_while_a_plan_for_it_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.accept("disk")
+    world.drain()
+    world.execute("UPDATE lanes SET due = :now", now=world.clock.now)
+    record = inbox.record_planned
+
+    def lease_meanwhile(uow: UnitOfWork, notes: Any) -> None:
+        with world.database.begin() as connection:
+            assert not lease_in(world, connection, "other")
+        record(uow, notes)
+
+    world.accept("cpu")
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox, "record_planned", lease_meanwhile)
+        world.engine._dispatcher.plan()
+    assert world.drain() == ["trigger cpu"]
 
 
 def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,13 +271,13 @@ def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.M
     world.drain(1)
     world.clock.now += 2
     with world.database.begin() as connection:
-        assert leasing.Leasing(connection, "other", world.clock.now).lease()
+        assert lease_in(world, connection, "other")
     # as if the count were of the moment before
-    ready = sa.select(leasing.lanes).where(leasing._IS_DUE)
+    ready = sa.select(leasing.lanes).where(leasing._IS_DUE).limit(sa.bindparam("most"))
     monkeypatch.setattr(leasing, "_READY", ready)
 
     with world.database.begin() as connection:
-        assert leasing.Leasing(connection, "me", world.clock.now).lease() is None
+        assert not lease_in(world, connection, "me")
 
 
 def test_one_process_plans_at_a_time(world: World) -> None:
@@ -309,29 +329,23 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
     world.accept("disk")
     world.engine._dispatcher.plan()
     with world.database.begin() as connection:
-        lease = leasing.Leasing(connection, "me", world.clock.now).lease()
-    assert lease
-    actions = world.plugins.actions
+        [lease] = lease_in(world, connection, "me")
+    delivered = Outcome(OutcomeKind.DELIVERED)
+    now = world.clock.now
+    results: dict[str, completion.Result] = {
+        "complete": completion.EndedAttempt(lease, delivered, arrived=True, limits=(), at=now),
+        "orphan": completion.OrphaningLease(lease, now),
+        "return": completion.UnusedLease(lease, now),
+    }
 
     def write(how: str) -> None:
         def work(connection: sa.Connection) -> None:
-            if how == "complete":
-                completion.complete(
-                    UnitOfWork(connection, world.clock.now, actions),
-                    lease,
-                    Outcome(OutcomeKind.DELIVERED),
-                    arrived=True,
-                    limits=(),
-                )
-            elif how == "orphan":
-                completion.orphan(UnitOfWork(connection, world.clock.now, {}), lease, "gone")
-            elif how == "return":
-                completion.return_lease(UnitOfWork(connection, world.clock.now, actions), lease)
+            uow = unit_of_work(world, connection)
+            if how in results:
+                completion.complete(uow, [results[how]])
             else:
                 held = maintenance.held_leases(connection)
-                maintenance.reclaim_leases(
-                    UnitOfWork(connection, world.clock.now, actions), held, "me"
-                )
+                maintenance.reclaim_leases(uow, held, "me")
 
         Writer(world.database).run(work)
 
@@ -421,38 +435,30 @@ def test_a_submission_about_an_old_alert_keeps_it(world: World, aside: ThreadPoo
     assert world.execute("SELECT count(*) FROM alerts") == [(1,)]
 
 
-def test_the_last_message_of_a_budget_is_taken_once(world: World) -> None:
-    limit = Limit("key", 2, 60.0)
-    now = world.clock.now
-    with world.database.begin() as connection:
-        given = {"urgent": True, "taken": (), "taken_at": now, "paused_until": 0.0}
-        rate_limit_store.record_attempt(connection, [limit], now, **given)
-    with world.database.begin() as one, world.database.read() as two:
-        seen = rate_limit_store.load(one, '["key"]')
-        assert rate_limit_store.free_at(seen, now, urgent=True) > now
-        purses = [attrs.evolve(each, limit=Limit("key", 4, 60.0)) for each in seen]
-        assert rate_limit_store.take(one, purses, now, urgent=True) is None
-        assert rate_limit_store.load(two, '["none"]') == ()
-
-
-def test_a_delivery_waits_if_others_use_up_its_budget_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_the_last_message_of_a_budget_is_taken_once(
+    world: World, aside: ThreadPoolExecutor
 ) -> None:
-    world.page.limits = lambda *_: [Limit("key", 2, 60.0)]  # type: ignore[method-assign]
-    world.accept("disk")
-    world.drain()
-    world.accept("cpu")
-    with monkeypatch.context() as patched:
-        # as if it were of the moment before the others
-        free_at = rate_limit_store.free_at
-        looks = iter((world.clock.now,))
-        patched.setattr(
-            leasing.rate_limit_store,
-            "free_at",
-            lambda *a, **k: next(looks, None) or free_at(*a, **k),
-        )
-        assert world.drain() == []
-    assert world.advance_in_steps(120) == ["trigger cpu"]
+    limit, now = Limit("key", 2, 60.0), world.clock.now
+    with world.database.begin() as connection:
+        load_limits(connection, [limit]).save()
+
+    def take() -> bool:
+        with world.database.begin() as connection:
+            limits = RateLimits(connection)
+            limits.load(["key", "none"])
+            free = limits.free_at(["key", "none"], now, urgent=True) <= now
+            limits.take(["key", "none"], now, urgent=True)
+            limits.save()
+            return free
+
+    with world.database.begin() as connection:
+        limits = RateLimits(connection)
+        limits.load(["key"])
+        other = aside.submit(take)
+        assert waits(world, other)
+        limits.take(["key"], now, urgent=True)
+        limits.save()
+    assert not other.result()
 
 
 def test_a_new_budget_counts_all_concurrent_attempts(
@@ -465,15 +471,14 @@ def test_a_new_budget_counts_all_concurrent_attempts(
         with world.database.begin() as connection:
             connection.execute(sa.text("SELECT 1"))
             barrier.wait(60)
-            rate_limit_store.record_attempt(
-                connection, [limit], now, urgent=True, taken=(), taken_at=now, paused_until=0.0
-            )
+            limits = load_limits(connection, [limit])
+            limits.record_attempt([limit], now, urgent=True, taken=(), taken_at=now)
+            limits.save()
 
     world.database.migrate()
     list(aside.map(learn, range(8)))
-    with world.database.read() as connection:
-        (rate_limit,) = rate_limit_store.load(connection, '["key"]')
-    assert list(rate_limit.used.values()) == [(8, 0)]
+    [(used,)] = world.execute("SELECT used FROM budgets")
+    assert list(json.loads(used).values()) == [[8, 0]]
 
 
 def test_a_deadlock_is_retried(world: World, aside: ThreadPoolExecutor) -> None:
@@ -583,9 +588,8 @@ def test_a_lease_of_a_lost_session_is_kept_until_it_may_not_start(world: World) 
     world.engine._dispatcher.plan()
     lost = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        lease = leasing.Leasing(connection, lost.name, world.clock.now).lease()
+        [lease] = lease_in(world, connection, lost.name)
     lost.leave()
-    assert lease
     assert world.drain() == []
     world.clock.now = lease.start_by
     assert world.drain() == []
@@ -599,8 +603,7 @@ def test_a_lease_without_an_attempt_is_reclaimed(world: World) -> None:
     with world.engine._registration.registered() as name:
         world.engine._dispatcher.plan()
         with world.database.begin() as connection:
-            lease = leasing.Leasing(connection, name, world.clock.now).lease()
-        assert lease
+            [lease] = lease_in(world, connection, name)
         assert world.drain() == []
         world.clock.now = lease.start_by + 1
         assert world.drain() == ["trigger disk"]

@@ -165,11 +165,20 @@ def lease_as_dead_process(world: Process) -> leasing.Lease:
     world.engine._dispatcher.plan_ahead()
     gone = heartbeat.presence(world.database)
     with world.database.begin() as connection:
-        lease = leasing.Leasing(connection, gone.name, world.clock.now).lease()
+        [lease] = lease_in(world, connection, gone.name)
     gone.leave()
-    assert lease
     world.clock.now = lease.start_by + 1
     return lease
+
+
+def lease_in(world: Process, connection: sa.Connection, worker_id: str) -> Sequence[leasing.Lease]:
+    """Lease the next delivery as another worker, in a transaction."""
+    return leasing.Leasing(unit_of_work(world, connection), worker_id).lease()
+
+
+def unit_of_work(world: Process, connection: sa.Connection) -> UnitOfWork:
+    """Return a unit of work of the present in a transaction."""
+    return UnitOfWork(connection, world.clock.now, world.engine.admin._plugins.actions)
 
 
 def unwritten_plans(world: Process) -> Sequence[PlannedSubmission]:
@@ -182,13 +191,9 @@ def unwritten_plans(world: Process) -> Sequence[PlannedSubmission]:
 def complete_late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIVERED) -> None:
     """Complete a lease that another process has reclaimed."""
     with world.database.begin() as connection:
-        completion.complete(
-            UnitOfWork(connection, world.clock.now, world.engine.admin._plugins.actions),
-            lease,
-            outcome,
-            arrived=outcome.kind.may_have_arrived,
-            limits=(),
-        )
+        arrived = outcome.kind.may_have_arrived
+        ended = completion.EndedAttempt(lease, outcome, arrived, (), world.clock.now)
+        completion.complete(unit_of_work(world, connection), [ended])
 
 
 def deliver(plan: Callable[[Delivery], object]) -> Callable[[Delivery], Outcome]:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -67,11 +67,13 @@ class UnitOfWork:
 
     Attributes:
         now: the time that changes are recorded with, in seconds of the epoch.
+        observes_delivered: an observer of this process is called for delivered deliveries.
     """
 
     connection: sa.Connection
     now: float
     actions: Actions
+    observes_delivered: bool = True
 
     def may_repeat(self, ref: IncidentRef) -> bool:
         """Check that a delivery which may have arrived may be sent again."""
@@ -115,15 +117,13 @@ def numbers_of(thing: IncidentRef | Identity) -> tuple[int, int]:
     return _number(kind), _number(kind, *names_of(thing))
 
 
-def try_lock(connection: sa.Connection, ref: IncidentRef) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return conditions that lock a reference, and are false while another transaction has it."""
+def try_lock_each(connection: sa.Connection, refs: Mapping[int, IncidentRef]) -> Sequence[int]:
+    """Lock the references of rows that no other transaction has locked; return their rows."""
     if not is_server(connection):
-        return ()
-    every, number = numbers_of(ref)
-    return (
-        sa.func.pg_try_advisory_xact_lock_shared(every),
-        sa.func.pg_try_advisory_xact_lock(number),
-    )
+        return tuple(refs)
+    numbers = [numbers_of(ref) for ref in refs.values()]
+    which = {"ids": [*refs], "numbers": [number for _, number in numbers], "every": numbers[0][0]}
+    return connection.execute(_TRY_LOCK, which).scalars().all()
 
 
 def take_turn(connection: sa.Connection, name: str) -> bool:
@@ -210,6 +210,11 @@ _LOCK: Final = sa.text(
     "WITH every AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:every))"
     " SELECT pg_advisory_xact_lock(number)"
     " FROM every, unnest(CAST(:numbers AS bigint[])) AS number"
+)
+_TRY_LOCK: Final = sa.text(
+    "SELECT id FROM unnest(CAST(:ids AS bigint[]), CAST(:numbers AS bigint[]))"
+    " AS wanted(id, number) WHERE pg_try_advisory_xact_lock_shared(:every)"
+    " AND pg_try_advisory_xact_lock(number)"
 )
 _LOCK_ALL: Final = sa.text("SELECT pg_advisory_xact_lock(:every)")
 _TURN: Final = sa.text("SELECT pg_try_advisory_xact_lock(:number)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
@@ -23,6 +25,7 @@ from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.leasing import Lease, is_urgent, still_holds
+from alerthost.outbox.rate_limit_store import RateLimits, load_limits
 from alerthost.outbox.retry_policy import (
     Decision,
     DeliveryState,
@@ -32,7 +35,7 @@ from alerthost.outbox.retry_policy import (
 )
 from alerthost.store.tables import deliveries, incidents
 from hostspec.action import Limit
-from hostspec.delivery import Operation, Outcome, OutcomeKind, Receipt
+from hostspec.delivery import Operation, Outcome, OutcomeKind
 
 _log = logging.getLogger("hostspec")
 
@@ -40,62 +43,220 @@ ORPHANED: Final = "the key or address that opened the incident is not configured
 """Why deliveries of an orphaned incident are not sent, for the operator."""
 
 
-def complete(
-    uow: UnitOfWork, lease: Lease, outcome: Outcome, *, arrived: bool, limits: Sequence[Limit]
-) -> None:
-    """Record the outcome of an attempt; if its lease was reclaimed, that it may have arrived."""
-    backend.lock(uow.connection, [lease.delivery.ref])
-    row = uow.connection.execute(_COMPLETED, {"number": lease.id}).first()
-    if row is None:
-        return
-    stored = incident_store.incident_of(row)
-    operation = lease.delivery.operation
-    if row.worker_id != lease.worker_id or row.attempts != lease.attempt:
-        if arrived and uow.may_repeat(lease.delivery.ref):
-            handle = _handle_of(lease, outcome)
-            _note_late(uow, row, lease, handle)
-        return
-    delivered = outcome.delivered
-    confirms = lease.submission_id == delivery_store.CONFIRMATION and operation is Operation.RESOLVE
-    provider_state = stored.provider_state.after(
-        operation, delivered=delivered, may_have_arrived=arrived
+@attrs.frozen
+class EndedAttempt:
+    """An attempt that has ended.
+
+    Attributes:
+        arrived: the provider may have the message.
+        limits: the limits that its action asks for.
+        at: when it ended, in seconds of the epoch.
+    """
+
+    lease: Lease
+    outcome: Outcome
+    arrived: bool
+    limits: tuple[Limit, ...]
+    at: float
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the provider accepted the delivery."""
+        return self.outcome.delivered
+
+    @property
+    def budgets(self) -> str:
+        """The names of the budgets that it counts against, as lanes and incidents keep them."""
+        return rate_limit_store.names_of(self.limits)
+
+    @property
+    def reported(self) -> notifier.Reported:
+        """The delivery, as its receipt reports it."""
+        lease = self.lease
+        return notifier.Reported(lease.uid, lease.body, lease.attempt, self.outcome)
+
+    @property
+    def evidence(self) -> lane_store.Evidence:
+        """What it shows of its lane."""
+        lease, incident = self.lease, self.lease.incident
+        opens = incident.incident.handle is None
+        action = lease.delivery.ref.action
+        return lane_store.Evidence(incident.lane_id, action, lease.channel, self.budgets, opens)
+
+
+@attrs.frozen
+class UnusedLease:
+    """A lease whose attempt was not started.
+
+    Attributes:
+        at: when it was given back, in seconds of the epoch.
+    """
+
+    lease: Lease
+    at: float
+
+
+@attrs.frozen
+class OrphaningLease:
+    """A lease that found the key of its incident gone.
+
+    Attributes:
+        at: when that was, in seconds of the epoch.
+    """
+
+    lease: Lease
+    at: float
+
+
+Result: TypeAlias = EndedAttempt | UnusedLease | OrphaningLease
+"""What became of a lease."""
+
+
+def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
+    """Complete leases, in order."""
+    for kind, together in itertools.groupby(results, key=type):
+        several: Sequence[Any] = tuple(together)
+        if kind is EndedAttempt:
+            record_attempts(uow, several)
+            continue
+        for each in several:
+            at = attrs.evolve(uow, now=each.at)
+            if kind is UnusedLease:
+                return_lease(at, each.lease)
+            else:
+                orphan(at, each.lease, ORPHANED)
+
+
+def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
+    """Record the outcomes of attempts, in order; consecutive delivered ones together.
+
+    If the lease of one was reclaimed, it is recorded that it may have arrived.
+    """
+    backend.lock(uow.connection, [each.lease.delivery.ref for each in ended])
+    which = {"numbers": [each.lease.id for each in ended]}
+    rows = {row.number: row for row in uow.connection.execute(_ATTEMPTED, which)}
+    pairs = [(each, rows[each.lease.id]) for each in ended if each.lease.id in rows]
+    late = [pair for pair in pairs if not _is_held(*pair)]
+    for each, row in late:
+        if each.arrived and uow.may_repeat(each.lease.delivery.ref):
+            _note_late(uow, row, each.lease, _handle_of(each.lease, each.outcome))
+    if late:  # another attempt may be about the same incident
+        rows = {row.number: row for row in uow.connection.execute(_ATTEMPTED, which)}
+    held = [(each, rows[each.lease.id]) for each, row in pairs if _is_held(each, row)]
+    for delivered, together in itertools.groupby(held, key=lambda pair: pair[0].delivered):
+        if delivered:
+            _complete_delivered(uow, tuple(together))
+        else:
+            for each, row in together:
+                _complete_undelivered(attrs.evolve(uow, now=each.at), each, row)
+
+
+def _is_held(ended: EndedAttempt, row: sa.Row[Any]) -> bool:
+    """Check that the lease of an attempt was not reclaimed."""
+    lease = ended.lease
+    return bool((row.worker_id, row.attempts) == (lease.worker_id, lease.attempt))
+
+
+_ATTEMPTED: Final = (
+    sa.select(
+        deliveries.c.id.label("number"), deliveries.c.worker_id, deliveries.c.attempts, incidents
     )
-    if uow.is_record(lease.delivery.ref) and not stored.incident.follow_ups:
-        provider_state = ProviderState()  # nothing is open, and nothing is to be recorded later
-    elif confirms and delivered:
-        provider_state = attrs.evolve(provider_state, unconfirmed=False)
-    known = rate_limit_store.names_of(limits)
-    decision, since = _decide(uow, lease, outcome, known=known)
-    rate_limit_store.record_attempt(
-        uow.connection,
-        limits,
-        uow.now,
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .where(deliveries.c.id.in_(sa.bindparam("numbers", expanding=True)))
+)
+
+
+def _complete_delivered(uow: UnitOfWork, held: Sequence[tuple[EndedAttempt, sa.Row[Any]]]) -> None:
+    """Complete deliveries of different incidents, which the provider accepted."""
+    ended = [each for each, _ in held]
+    # first of all: the locks of the lanes, under which their channels are read and written
+    lane_store.note_delivered(uow, [each.evidence for each in ended])
+    limits = load_limits(uow.connection, (limit for each in ended for limit in each.limits))
+    for each in ended:
+        _count(limits, each)
+    limits.save()
+    delivery_store.finish_delivered(uow, [(each.lease.id, each.outcome, each.at) for each in ended])
+    if uow.observes_delivered:
+        for worker_id, several in itertools.groupby(ended, key=lambda each: each.lease.worker_id):
+            reported = [each.reported for each in several]
+            notifier.record(uow.connection, notifier.DELIVERED, reported, worker_id)
+    changes = {row.id: _change_of(uow, each, row) for each, row in held}
+    incident_store.record_provider_changes(uow, changes)
+    waiting = delivery_store.promote(uow, *changes)
+    over = []
+    for each, row in held:
+        state = changes[row.id].state
+        if row.id in waiting:
+            continue
+        if state.may_be_open:
+            if not row.active:
+                orphans.orphan_again(uow, row.id, each.lease.delivery)
+        elif state.unconfirmed:
+            enqueue.end(uow, incident_store.incident_of(row), state, again=True)
+        else:
+            over.append(row.id)
+    incident_store.close_incidents(uow, over)
+
+
+def _complete_undelivered(uow: UnitOfWork, ended: EndedAttempt, row: sa.Row[Any]) -> None:
+    """Complete an attempt that failed, or that the provider rejected."""
+    stored = incident_store.incident_of(row)
+    lease = ended.lease
+    decision, since = _decide(uow, ended)
+    limits = load_limits(uow.connection, ended.limits)
+    _count(limits, ended, paused_until=decision.paused_until)
+    limits.save()
+    _record(uow, ended, decision, since)
+    change = _change_of(uow, ended, row)
+    incident_store.record_provider_changes(uow, {stored.id: change})
+    enqueue.recoalesce(uow, stored, change.state)
+    if delivery_store.promote(uow, stored.id):
+        return
+    if change.state.may_be_open:
+        orphans.orphan_again(uow, stored.id, lease.delivery)
+    elif not _confirms(lease):  # given up, it leaves the doubt to the operator
+        enqueue.end(uow, stored, change.state, again=True)
+
+
+def _confirms(lease: Lease) -> bool:
+    resolves = lease.delivery.operation is Operation.RESOLVE
+    return resolves and lease.submission_id == delivery_store.CONFIRMATION
+
+
+def _count(limits: RateLimits, ended: EndedAttempt, *, paused_until: float = 0.0) -> None:
+    """Count an attempt against its budgets."""
+    lease = ended.lease
+    limits.record_attempt(
+        ended.limits,
+        ended.at,
         urgent=is_urgent(lease.delivery),
         taken=lease.budgets,
         taken_at=lease.leased_at,
-        paused_until=decision.paused_until,
+        paused_until=paused_until,
     )
-    _record(uow, lease, outcome, decision, since)
-    handle = _next_handle(lease, outcome, row.handle, arrived=arrived)
-    if operation is Operation.RESOLVE and delivered and not provider_state.unconfirmed:
+
+
+def _change_of(
+    uow: UnitOfWork, ended: EndedAttempt, row: sa.Row[Any]
+) -> incident_store.ProviderChange:
+    """Return what an attempt changes in what is known of its incident at the provider."""
+    lease, operation = ended.lease, ended.lease.delivery.operation
+    state = incident_store.provider_state_of(row).after(
+        operation, delivered=ended.delivered, may_have_arrived=ended.arrived
+    )
+    if uow.is_record(lease.delivery.ref) and not json.loads(row.follow_ups):
+        state = ProviderState()  # nothing is open, and nothing is to be recorded later
+    elif _confirms(lease) and ended.delivered:
+        state = attrs.evolve(state, unconfirmed=False)
+    handle = _next_handle(ended, row.handle)
+    if operation is Operation.RESOLVE and ended.delivered and not state.unconfirmed:
         handle = None  # the next episode opens under the newest key
-    incident_store.record_provider_state(
-        uow, stored.id, provider_state, handle=handle, budgets=known
-    )
-    if not delivered:
-        enqueue.recoalesce(uow, stored, provider_state)
-    if delivery_store.promote(uow, stored.id):
-        return
-    if provider_state.may_be_open:
-        orphans.orphan_again(uow, stored.id, lease.delivery)
-    elif delivered or not confirms:  # given up, it leaves the doubt to the operator
-        enqueue.end(uow, stored, provider_state, again=True)
+    return incident_store.ProviderChange(state, handle, ended.budgets)
 
 
-def _record(
-    uow: UnitOfWork, lease: Lease, outcome: Outcome, decision: Decision, since: float
-) -> None:
+def _record(uow: UnitOfWork, ended: EndedAttempt, decision: Decision, since: float) -> None:
     """Record the outcome of an attempt with its delivery, and note it for observers."""
+    lease, outcome = ended.lease, ended.outcome
     result = {"outcome": outcome.kind, "reason": outcome.reason}
     if decision.state is DeliveryState.QUEUED:
         kept = {"worker_id": None, "lease_until": None, "due": decision.delivery_due, **result}
@@ -103,23 +264,20 @@ def _record(
         delivery_store.update(uow.connection, lease.id, **kept)
     else:
         delivery_store.finish(uow, lease.id, decision.state, **result)
-        hook = notifier.DELIVERED if outcome.delivered else notifier.UNDELIVERED
-        receipt = Receipt(lease.uid, lease.delivery, outcome, lease.attempt)
-        notifier.record(uow.connection, hook, receipt, lease.worker_id)
+        notifier.record(uow.connection, notifier.UNDELIVERED, [ended.reported], lease.worker_id)
 
 
-def _decide(
-    uow: UnitOfWork, lease: Lease, outcome: Outcome, *, known: str
-) -> tuple[Decision, float]:
+def _decide(uow: UnitOfWork, ended: EndedAttempt) -> tuple[Decision, float]:
     """Decide the next step after an attempt, and record the state of its channel.
 
     Return also since when the delivery has failed like this.
     """
-    lane = lease.incident.lane_id
-    changes = {"budgets": known} if lease.incident.incident.handle is None else {}
+    lease, outcome = ended.lease, ended.outcome
+    evidence = ended.evidence
+    changes = {"budgets": ended.budgets} if evidence.opens else {}
     # first of all: the lock of the lane's row, under which its channels are read and written
-    lane_store.update(uow.connection, lane, due=uow.now, **changes)
-    channel = lane_store.find_channel(uow.connection, lane, lease.channel)
+    lane_store.update(uow.connection, evidence.lane, due=uow.now, **changes)
+    channel = lane_store.find_channel(uow.connection, evidence.lane, lease.channel)
     same = outcome.kind is lease.last_outcome
     since = lease.failing_since if same else None
     since = lease.leased_at if since is None else since
@@ -131,20 +289,14 @@ def _decide(
         own_failures=lease.own_failures if same else 0,
         others_get_through=_others_get_through(channel, lease, outcome, since, uow.now),
     )
-    _note_channels(uow, lease, decision, outcome, known=known)
+    _note_channels(uow, evidence, decision, outcome)
     return decision, since
 
 
-_COMPLETED: Final = (
-    sa.select(deliveries.c.worker_id, deliveries.c.attempts, incidents)
-    .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .where(deliveries.c.id == sa.bindparam("number"))
-)
-
-
-def _next_handle(lease: Lease, outcome: Outcome, known: str | None, *, arrived: bool) -> str | None:
+def _next_handle(ended: EndedAttempt, known: str | None) -> str | None:
     """Return the handle of an incident after an attempt."""
-    if arrived and known is None:
+    lease, outcome = ended.lease, ended.outcome
+    if ended.arrived and known is None:
         return _handle_of(lease, outcome)
     opens = outcome.delivered and lease.delivery.operation is Operation.TRIGGER
     if opens and outcome.handle is not None:
@@ -294,7 +446,7 @@ def _others_get_through(
 
 
 def _note_channels(
-    uow: UnitOfWork, lease: Lease, decision: Decision, outcome: Outcome, *, known: str
+    uow: UnitOfWork, evidence: lane_store.Evidence, decision: Decision, outcome: Outcome
 ) -> None:
     """Record in which state an attempt shows its channel to be.
 
@@ -303,25 +455,23 @@ def _note_channels(
     """
     if decision.lane is None:
         return
-    lane = lease.incident.lane_id
-    current = rate_limit_store.names_of_lane(uow.connection, lane) == known
-    action = lease.delivery.ref.action
-    used, opening = lane_store.channel_name(action, known), lane_store.channel_name(action)
-    opens = lease.channel == opening
+    lane, connection = evidence.lane, uow.connection
+    newest = rate_limit_store.names_of_lane(connection, lane)
     if decision.lane is LaneState.HEALTHY:
-        names = {lease.channel, used, *([opening] if current else ())}
-        lane_store.note_success(uow.connection, lane, names, uow.now, delivered=outcome.delivered)
-    else:
-        lane_store.note_failure(
-            uow.connection,
-            lane,
-            {lease.channel, used} if opens else {lease.channel},
-            uow.now,
-            state=decision.lane,
-            reason=outcome.reason,
-            due=decision.lane_due,
-            first_due=decision.first_due,
-        )
-    if decision.lane is LaneState.HEALTHY or opens or current:
-        state = LaneState.HEALTHY if decision.lane is LaneState.HEALTHY else LaneState.UNHEALTHY
-        lane_store.update(uow.connection, lane, state=state)
+        names = evidence.channels(newest)
+        lane_store.note_success(connection, lane, names, uow.now, delivered=outcome.delivered)
+        lane_store.update(connection, lane, state=LaneState.HEALTHY)
+        return
+    used = lane_store.channel_name(evidence.action, evidence.budgets)
+    lane_store.note_failure(
+        connection,
+        lane,
+        {evidence.channel, used} if evidence.opens else {evidence.channel},
+        uow.now,
+        state=decision.lane,
+        reason=outcome.reason,
+        due=decision.lane_due,
+        first_due=decision.first_due,
+    )
+    if evidence.opens or newest == evidence.budgets:
+        lane_store.update(connection, lane, state=LaneState.UNHEALTHY)

@@ -15,7 +15,7 @@ from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import digest, dump, load_delivery
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Severity
-from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome, OutcomeKind, Receipt
+from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome
 
 IS_QUEUED: Final = deliveries.c.state == sa.literal_column("'queued'")
 
@@ -282,40 +282,68 @@ def _urgency(accepted_at: float, severity: Severity, *, repeat: bool) -> float:
     return accepted_at - HEAD_START[severity] + REPEAT_DELAY * repeat
 
 
-def promote(uow: UnitOfWork, number: int) -> bool:
-    """Make the first queued delivery of an incident its head, unless another is in flight.
+def promote(uow: UnitOfWork, *numbers: int) -> Collection[int]:
+    """Make the first queued delivery of incidents their head, unless another is in flight.
 
-    Return whether the incident has unfinished deliveries.
+    Return the incidents, among those given by their rows, that have unfinished deliveries.
     """
-    rows = uow.connection.execute(_QUEUE, {"number": number}).all()
-    if rows and all(row.worker_id is None for row in rows):
+    queues: dict[int, list[sa.Row[Any]]] = {}
+    found = uow.connection.execute(_QUEUES, {"numbers": numbers}).all()
+    for row in sorted(found, key=lambda row: row.position):
+        queues.setdefault(row.incident_id, []).append(row)
+    heads = [rows for rows in queues.values() if all(row.worker_id is None for row in rows)]
+    for rows in heads:
         urgency = min(
             _urgency(row.accepted_at, Severity(row.severity), repeat=row.is_repeat) for row in rows
         )
         urgency += OWN_FAILURE_DELAY * rows[0].own_failures
         update(uow.connection, rows[0].id, is_head=True, urgency=urgency)
-        lane_store.wake(uow, rows[0].lane_id)
-    return bool(rows)
+    if heads:
+        lane_store.wake(uow, *{rows[0].lane_id for rows in heads})
+    return queues.keys()
 
 
-_QUEUE: Final = (
-    sa.select(
-        deliveries.c.id,
-        deliveries.c.lane_id,
-        deliveries.c.worker_id,
-        deliveries.c.severity,
-        deliveries.c.accepted_at,
-        deliveries.c.own_failures,
-        deliveries.c.is_repeat,
-    )
-    .where(deliveries.c.incident_id == sa.bindparam("number"), IS_QUEUED)
-    .order_by(deliveries.c.position)
+_QUEUES: Final[sa.Select[Any]] = sa.select(
+    deliveries.c.id,
+    deliveries.c.incident_id,
+    deliveries.c.lane_id,
+    deliveries.c.worker_id,
+    deliveries.c.position,
+    deliveries.c.severity,
+    deliveries.c.accepted_at,
+    deliveries.c.own_failures,
+    deliveries.c.is_repeat,
+).where(
+    deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
+    deliveries.c.finished_at.is_(None),  # SQLite would search for the state, which many have
 )
 
 
 def update(connection: sa.Connection, number: int, **changes: Any) -> None:
     """Change a delivery."""
     connection.execute(sa.update(deliveries).where(deliveries.c.id == number), changes)
+
+
+def finish_delivered(uow: UnitOfWork, done: Iterable[tuple[int, Outcome, float]]) -> None:
+    """End deliveries that the provider accepted, given with their outcomes and times."""
+    rows = [
+        {"number": number, "outcome": outcome.kind, "reason": outcome.reason, "finished_at": at}
+        for number, outcome, at in done
+    ]
+    uow.connection.execute(_DELIVERED, rows)
+
+
+_DELIVERED: Final = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("number"))
+    .values(
+        **{name: sa.bindparam(name) for name in ("outcome", "reason", "finished_at")},
+        state=DeliveryState.DELIVERED,
+        is_head=False,
+        worker_id=None,
+        lease_until=None,
+    )
+)
 
 
 def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -> None:
@@ -327,12 +355,6 @@ def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -
 def delivery_of(row: sa.Row[Any]) -> Delivery:
     """Return the delivery of a row."""
     return load_delivery(row.body)
-
-
-def receipt_of(row: sa.Row[Any], reason: str = "") -> Receipt:
-    """Return the receipt for observers of a delivery's row."""
-    last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
-    return Receipt(row.uid, delivery_of(row), last, row.attempts, reason)
 
 
 _NEW_DELIVERY: Final = sa.insert(deliveries)

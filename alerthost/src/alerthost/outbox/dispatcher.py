@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import logging
 import threading
 import time
@@ -15,12 +16,12 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import completion, inbox, incident_store, leasing
-from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.completion import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Registration
+from alerthost.outbox.held_leases import HeldLeases
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import Planner
-from alerthost.outbox.retry_policy import LaneState
 from alerthost.outbox.workers import Signal
 from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.action import AnyAction, Limit, as_durable, is_limit
@@ -42,9 +43,6 @@ BEHIND: Final = 0.2
 
 Watch: TypeAlias = Callable[[Lease, Outcome, float], None]
 """Called after each attempt with its lease, its outcome and the time in seconds of the epoch."""
-
-Completion: TypeAlias = Callable[[UnitOfWork], None]
-"""Completes or returns a lease in the store."""
 
 Installations: TypeAlias = Mapping[str, Installation[Any]]
 
@@ -77,9 +75,12 @@ class BlockedLog:
 class Dispatcher:
     """The work that all workers of an engine share: planning, leasing, sending, completing.
 
+    Whichever worker is free leads: it completes the attempts that have ended, and leases for all
+    workers, both in one transaction for many deliveries. The others only send.
+
     Args:
         installations: by name; deliveries are sent through them.
-        workers: number of workers; half of them may be busy with unhealthy lanes.
+        workers: number of workers.
         lease_seconds: for which a lease is valid.
     """
 
@@ -98,11 +99,14 @@ class Dispatcher:
     _others_plan_until: float = attrs.field(init=False, default=0.0)
     _behind: bool = attrs.field(init=False, default=False)
     _looked_behind_at: float = attrs.field(init=False, default=float("-inf"))
-    _leasing: threading.Lock = attrs.field(init=False, factory=threading.Lock)
-    _in_flight: dict[int, tuple[Lease, float]] = attrs.field(init=False, factory=dict)
+    _leading: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+    _queued: threading.Event = attrs.field(init=False, factory=threading.Event)
+    _leases: HeldLeases = attrs.field(init=False)
     _expected_handles: dict[leasing.HandleKey, str | None] = attrs.field(init=False, factory=dict)
-    _uncompleted: deque[tuple[Lease, float, Completion]] = attrs.field(init=False, factory=deque)
-    _held: set[int] = attrs.field(init=False, factory=set)
+    _results: deque[Result] = attrs.field(init=False, factory=deque)
+
+    def __attrs_post_init__(self) -> None:
+        self._leases = HeldLeases(self._workers)
 
     def note_accepted(self) -> None:
         """Wake a worker to plan a new submission."""
@@ -111,6 +115,7 @@ class Dispatcher:
 
     def call(self) -> None:
         """Wake a worker."""
+        self._queued.set()
         self._signal.notify()
 
     def poll(self) -> None:
@@ -137,16 +142,34 @@ class Dispatcher:
         with self._resources.database.read() as connection:
             queued = leasing.is_due(connection, self._resources.clock())
             queued = queued or inbox.has_pending(connection)
-        return queued or bool(self._in_flight)
+        return queued or bool(self._leases)
 
     def step(self, worker_id: str) -> bool:
         """Plan one batch and send one delivery; return whether there may be more to do."""
-        self.complete_all()
         planned = self.plan() if self._pending.is_set() else 0
-        lease = self.lease(worker_id)
+        lease = self.next(worker_id, self._workers)
         if lease is not None:
             self.handle(lease)
         return bool(planned or lease)
+
+    def drain(self, worker_id: str, limit: int | None) -> int:
+        """Plan and send what is due, as the only worker; return the number of attempts."""
+        made = 0
+        try:
+            while limit is None or made < limit:
+                planned = not self._leases.has_waiting and self.plan_ahead()
+                most = None if limit is None else limit - made
+                lease = self.next(worker_id, workers=1, most=most)
+                if lease is not None:
+                    self.handle(lease)
+                    made += 1
+                elif not planned:
+                    break
+        except KeyboardInterrupt:
+            self.settle()
+            raise
+        self.settle()
+        return made
 
     def plan_ahead(self) -> bool:
         """Plan several batches, which then coalesce; return whether more may be pending."""
@@ -166,63 +189,71 @@ class Dispatcher:
             return 0
         if planned:
             self._pending.set()  # there may be more
+            self._queued.set()
             self._changes.notify_all()
         return planned
 
-    def lease(self, worker_id: str) -> Lease | None:
-        """Lease the next delivery; None where nothing may be sent now."""
-        with self._leasing:
-            now = self._resources.clock()
-            if self._resources.database.file is not None:  # in SQLite a write waits for all others
-                with self._resources.database.read() as connection:
-                    if not leasing.is_ready(connection, now):
-                        return None
-            half = max(1, self._workers // 2)
-            unhealthy = self._count_unhealthy(now) < half
-            found = self._resources.writer.run(
-                lambda writing: leasing.Leasing(
-                    writing,
-                    worker_id,
-                    now,
-                    together=min(half, leasing.MOST_IN_FLIGHT),
-                    unhealthy=unhealthy,
-                    seconds=self._lease_seconds,
-                    expected_handles=self._expected_handles,
-                ).lease()
-            )
-            if found is not None:
-                self._held.add(found.id)
-                self._in_flight[found.id] = found, time.monotonic()
-        if found is not None:
-            self._signal.notify()
-        return found
+    def next(self, worker_id: str, workers: int, most: int | None = None) -> Lease | None:
+        """Return the delivery to send next; None where nothing may be sent now.
 
-    def _count_unhealthy(self, now: float) -> int:
-        """Count the workers busy with lanes that fail, or where an attempt takes long."""
-        return sum(
-            each.lane is not LaneState.HEALTHY or each.leased_at < now - leasing.SLOW
-            for each, _ in tuple(self._in_flight.values())
+        Args:
+            worker_id: of this process.
+            workers: how many share the work; the caller is one that is free.
+            most: deliveries to lease; None for as many as the workers can send soon.
+        """
+        if not self._queued.is_set() and (lease := self._take()):
+            return lease
+        with self._leading:
+            if not self._queued.is_set() and (lease := self._take()):
+                return lease  # another worker led meanwhile
+            self._queued.clear()
+            self.complete_all()
+            self._lease(worker_id, workers, most)
+        return self._take()
+
+    def _take(self) -> Lease | None:
+        """Take a waiting lease; if there are more, wake another worker."""
+        lease = self._leases.take()
+        if lease is not None and self._leases.has_waiting:
+            self._signal.notify()
+        return lease
+
+    def _lease(self, worker_id: str, workers: int, most: int | None) -> None:
+        now = self._resources.clock()
+        if self._resources.database.file is not None:  # in SQLite a write waits for all others
+            with self._resources.database.read() as connection:
+                if not leasing.is_ready(connection, now):
+                    return
+        share = self._leases.share(now, workers)
+        if most is not None:
+            share = attrs.evolve(share, most=min(share.most, most))
+        leasing_ = functools.partial(
+            leasing.Leasing,
+            worker_id=worker_id,
+            share=share,
+            seconds=self._lease_seconds,
+            expected_handles=self._expected_handles,
         )
+        self._leases.add(self._resources.run(lambda uow: leasing_(uow).lease(), now))
 
     def has_run_out(self, held: sa.Row[Any], now: float) -> bool:
         """Check that a lease has run out, by its clock and by this process's own."""
-        in_flight = self._in_flight.get(held.id)
-        leased_now = in_flight is not None and time.monotonic() - in_flight[1] < self._lease_seconds
+        seconds = self._leases.seconds_held(held.id)
+        leased_now = seconds is not None and seconds < self._lease_seconds
         return held.lease_until <= now and not leased_now
 
     def is_idle(self, held: sa.Row[Any], now: float) -> bool:
         """Check that no attempt of a lease may start any more; a clock may have gone back."""
         leased_at = held.lease_until - self._lease_seconds
         starts = leased_at <= now <= leased_at + self._lease_seconds * leasing.START_WITHIN
-        return held.id not in self._held and not starts
+        return held.id not in self._leases and not starts
 
     def handle(self, lease: Lease) -> None:
-        """Send a leased delivery, and record the outcome."""
+        """Send a leased delivery; its outcome is recorded by `complete_all`."""
         try:
             self._send(lease)
         finally:
-            self._in_flight.pop(lease.id, None)
-            self._changes.notify_all()
+            self._leases.sent(lease)
 
     def _send(self, lease: Lease) -> None:
         delivery, incident = lease.delivery, lease.incident.incident
@@ -238,7 +269,7 @@ class Dispatcher:
         lease = self._expect_handle(action, lease, installation)
         now = self._resources.clock()
         if not lease.leased_at <= now <= lease.start_by:
-            self._record(lease, now, lambda uow: completion.return_lease(uow, lease))
+            self._results.append(UnusedLease(lease, now))
             return
         context = SendContext(
             handle=incident.handle,
@@ -264,8 +295,7 @@ class Dispatcher:
             ref.destination,
             completion.ORPHANED,
         )
-        now = self._resources.clock()
-        self._record(lease, now, lambda uow: completion.orphan(uow, lease, completion.ORPHANED))
+        self._results.append(OrphaningLease(lease, self._resources.clock()))
 
     def _expect_handle(
         self, action: AnyAction, lease: Lease, installation: Installation[Any]
@@ -282,42 +312,65 @@ class Dispatcher:
                 lambda writing: leasing.record_expected_handle(writing, lease)
             )
         except StoreError:
-            now = self._resources.clock()
-            self._uncompleted.append((lease, now, lambda uow: completion.return_lease(uow, lease)))
+            self._results.append(UnusedLease(lease, self._resources.clock()))
             raise
         self._expected_handles[leasing.handle_key(lease.delivery.ref)] = expected
         return lease
 
-    def _complete(self, lease: Lease, made: Attempt, limits: Sequence[Limit]) -> None:
-        now, outcome = self._resources.clock(), made.outcome
-        self._watch(lease, outcome, now)
-        arrived = made.may_have_arrived
-        self._record(
-            lease,
-            now,
-            lambda uow: completion.complete(uow, lease, outcome, arrived=arrived, limits=limits),
-        )
+    def _complete(self, lease: Lease, made: Attempt, limits: tuple[Limit, ...]) -> None:
+        now = self._resources.clock()
+        self._watch(lease, made.outcome, now)
+        ended = EndedAttempt(lease, made.outcome, made.may_have_arrived, limits, now)
+        self._results.append(ended)
 
-    def _record(self, lease: Lease, now: float, work: Completion) -> None:
-        """Complete a lease now, or as soon as the store can be written again."""
-        self._uncompleted.append((lease, now, work))
+    def settle(self) -> None:
+        """Give back the leases whose attempts were not started, and complete all others."""
+        now = self._resources.clock()
+        self._results.extend(UnusedLease(lease, now) for lease in self._leases.take_back())
         self.complete_all()
 
     def complete_all(self) -> None:
-        """Complete the leases that could not be completed while the store failed."""
-        while True:
-            try:
-                lease, now, work = self._uncompleted.popleft()
-            except IndexError:
-                return
-            try:
-                self._resources.run(work, now)
-            except UnstorableError:
-                raise  # this one is reclaimed when its lease runs out; the next may be storable
-            except StoreError:
-                self._uncompleted.appendleft((lease, now, work))
+        """Complete the leases whose attempts have ended, also those kept while the store failed.
+
+        One that the database cannot store is reclaimed when its lease runs out.
+        """
+        results = []
+        with contextlib.suppress(IndexError):
+            while True:
+                results.append(self._results.popleft())
+        if not results:
+            return
+        try:
+            self._record(results)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, UnstorableError):
+                self._results.extendleft(reversed(results))
                 raise
-            self._held.discard(lease.id)
+            if len(results) == 1:
+                raise
+            self._record_each(results)
+
+    def _record_each(self, results: Sequence[Result]) -> None:
+        """Complete leases one by one, so that a faulty one costs no other."""
+        faulty: Exception | None = None
+        for number, result in enumerate(results):
+            try:
+                self._record([result])
+            except UnstorableError as error:
+                faulty = error
+            except StoreError:
+                self._results.extendleft(reversed(results[number:]))
+                raise
+            except Exception as error:  # noqa: BLE001 -- raised after the others
+                faulty = error
+        if faulty is not None:
+            raise faulty
+
+    def _record(self, results: Sequence[Result]) -> None:
+        now = max(each.at for each in results)
+        self._resources.run(lambda uow: completion.complete(uow, results), now)
+        self._leases.complete(each.lease for each in results)
+        self._changes.notify_all()
 
 
 def _expected_handle(

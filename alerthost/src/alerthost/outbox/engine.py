@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, inbox, lane_store, leasing, maintenance
+from alerthost.outbox import backend, inbox, lane_store, leasing, maintenance, notifier
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import SubmissionStatus
 from alerthost.outbox.dispatcher import BlockedLog, Dispatcher, Watch
@@ -100,7 +100,12 @@ class Engine:
         self.database = database
         self._clock = clock or backend.clock(database)
         self._writer = Writer(database)
-        self._resources = Resources(database, plugins, self._clock, self._writer)
+        observes_delivered = observe is not None or any(
+            notifier.DELIVERED in info.hooks for info in plugins.infos
+        )
+        self._resources = Resources(
+            database, plugins, self._clock, self._writer, observes_delivered
+        )
         self.admin = Admin(database, plugins, self._clock, self._writer)
         self._workers = workers
         self._health = StoreHealth()
@@ -271,20 +276,10 @@ class Engine:
         Returns:
             the number of attempts.
         """
-        dispatcher = self._dispatcher
         with self._registration.registered() as worker_id:
-            dispatcher.complete_all()
+            self._dispatcher.complete_all()
             self._maintenance.run(worker_id)
-            made = 0
-            while limit is None or made < limit:
-                dispatcher.complete_all()
-                planned = dispatcher.plan_ahead()
-                lease = dispatcher.lease(worker_id)
-                if lease is not None:
-                    dispatcher.handle(lease)
-                    made += 1
-                elif not planned:
-                    break
+            made = self._dispatcher.drain(worker_id, limit)
             self._notifier.notify(worker_id, lambda: False)
             self._planned_log.flush()
             self.database.verify()
@@ -370,6 +365,7 @@ class Engine:
         worker = self._registration.current
         assert worker is not None  # noqa: S101 -- it leaves after this
         try:
+            self._dispatcher.settle()
             self._notifier.notify(
                 worker.name, lambda: deadline is not None and time.monotonic() >= deadline
             )

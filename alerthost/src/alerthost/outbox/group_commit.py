@@ -204,17 +204,22 @@ class Resources:
 
     Attributes:
         clock: returns the time, in seconds of the epoch.
+        observes_delivered: an observer of this process is called for delivered deliveries.
     """
 
     database: Database
     plugins: Plugins
     clock: Callable[[], float]
     writer: Writer
+    observes_delivered: bool = True
 
     def run(self, work: Callable[[backend.UnitOfWork], T], now: float | None = None) -> T:
         """Run a job as `Writer.run` does, in a unit of work; `now` is None for the present."""
         moment, actions = self.clock() if now is None else now, self.plugins.actions
-        return self.writer.run(lambda writing: work(backend.UnitOfWork(writing, moment, actions)))
+        observes = self.observes_delivered
+        return self.writer.run(
+            lambda writing: work(backend.UnitOfWork(writing, moment, actions, observes))
+        )
 
 
 _deferred_logs: Final[contextvars.ContextVar[list[Callable[[], None]] | None]] = (

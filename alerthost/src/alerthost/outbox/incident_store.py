@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -290,6 +290,35 @@ def record_provider_state(
     )
 
 
+@attrs.frozen
+class ProviderChange:
+    """What an attempt changes in what is known of its incident at the provider.
+
+    Attributes:
+        handle: as stored; None for none.
+        budgets: the names of those that the attempt counted against.
+    """
+
+    state: ProviderState
+    handle: str | None
+    budgets: str
+
+
+def record_provider_changes(uow: UnitOfWork, changes: Mapping[int, ProviderChange]) -> None:
+    """Record the states of incidents, given by their rows, at their provider after attempts."""
+    rows = [
+        {
+            **attrs.asdict(each.state),
+            "number": number,
+            "changed_at": uow.now,
+            "handle": each.handle,
+            "budgets": each.budgets,
+        }
+        for number, each in changes.items()
+    ]
+    uow.connection.execute(_PROVIDER_CHANGE, rows)
+
+
 def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
     """End an incident: no alert holds it, and nothing follows it up."""
     update_incident(uow, number, active=False, **changes)
@@ -297,9 +326,16 @@ def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:
         release_all(uow.connection, number)
 
 
-def release_all(connection: sa.Connection, number: int) -> None:
-    """Remove all holders of an incident."""
-    connection.execute(sa.delete(holders).where(holders.c.incident_id == number))
+def close_incidents(uow: UnitOfWork, numbers: Collection[int]) -> None:
+    """End several incidents, as `close_incident` does."""
+    if numbers:
+        uow.connection.execute(_CLOSE, {"numbers": numbers, "now": uow.now})
+        release_all(uow.connection, *numbers)
+
+
+def release_all(connection: sa.Connection, *numbers: int) -> None:
+    """Remove all holders of incidents."""
+    connection.execute(_RELEASE_ALL, {"numbers": numbers})
 
 
 def hold(uow: UnitOfWork, number: int, alert: Identity) -> None:
@@ -317,6 +353,27 @@ def release(uow: UnitOfWork, number: int, alert: Identity) -> None:
     update_incident(uow, number)
 
 
+_PROVIDER_CHANGE: Final = (
+    sa.update(incidents)
+    .where(incidents.c.id == sa.bindparam("number"))
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                *(each.name for each in attrs.fields(ProviderState)),
+                *("changed_at", "handle", "budgets"),
+            )
+        }
+    )
+)
+_CLOSE: Final = (
+    sa.update(incidents)
+    .where(incidents.c.id.in_(sa.bindparam("numbers", expanding=True)))
+    .values(active=False, changed_at=sa.bindparam("now"), version=incidents.c.version + 1)
+)
+_RELEASE_ALL: Final = sa.delete(holders).where(
+    holders.c.incident_id.in_(sa.bindparam("numbers", expanding=True))
+)
 _RELEASE: Final = sa.delete(holders).where(
     holders.c.incident_id == sa.bindparam("number"), holders.c.digest == sa.bindparam("name")
 )
@@ -359,15 +416,20 @@ def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredInci
             rules=tuple(json.loads(row.rules)),
             follow_ups=tuple(map(Operation, json.loads(row.follow_ups))),
         ),
-        provider_state=ProviderState(
-            state=IncidentState(row.state),
-            may_be_open=row.may_be_open,
-            trigger_delivered=row.trigger_delivered,
-            unconfirmed=row.unconfirmed,
-        ),
+        provider_state=provider_state_of(row),
         opened_at=row.opened_at,
         summary=row.summary,
         orphaned=row.orphaned,
+    )
+
+
+def provider_state_of(row: sa.Row[Any]) -> ProviderState:
+    """Return the state of an incident's row at its provider."""
+    return ProviderState(
+        state=IncidentState(row.state),
+        may_be_open=row.may_be_open,
+        trigger_delivered=row.trigger_delivered,
+        unconfirmed=row.unconfirmed,
     )
 
 

@@ -9,7 +9,7 @@ newest credential.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -74,6 +74,20 @@ def wake(uow: UnitOfWork, *numbers: int) -> None:
         uow.connection.execute(_WAKE, in_order)
 
 
+def postpone(uow: UnitOfWork, due: Mapping[int, float | None]) -> None:
+    """Schedule lanes, given by their rows; None until something is enqueued."""
+    if due:
+        rows = [{"lane": lane, "moment": moment} for lane, moment in sorted(due.items())]
+        uow.connection.execute(_POSTPONE, rows)
+
+
+def note_leased(uow: UnitOfWork, numbers: Iterable[int]) -> None:
+    """Record that deliveries of lanes were leased; others may be leased at once."""
+    rows = [{"lane": lane, "now": uow.now} for lane in sorted(numbers)]
+    if rows:
+        uow.connection.execute(_LEASED, rows)
+
+
 def update(connection: sa.Connection, lane: int, **changes: Any) -> None:
     """Change a lane; it is `due` at a moment, or None until something is enqueued."""
     connection.execute(sa.update(lanes).where(lanes.c.id == lane), changes)
@@ -110,9 +124,46 @@ def channel_of_incident(connection: sa.Connection, number: int) -> str:
     )
 
 
-def failing_channels(connection: sa.Connection, lane: int) -> Collection[int]:
-    """Return the rows of the channels of a lane that fail now."""
-    return connection.execute(_FAILING, {"lane": lane}).scalars().all()
+@attrs.frozen
+class Evidence:
+    """An attempt as evidence of whether its lane works.
+
+    Attributes:
+        lane: its row.
+        channel: the name of the channel that the delivery was leased in.
+        budgets: the names of the budgets that the attempt counted against.
+        opens: it opens an incident, under the newest credential.
+    """
+
+    lane: int
+    action: str
+    channel: str
+    budgets: str
+    opens: bool
+
+    def channels(self, newest: str) -> set[str]:
+        """Return the names of the channels that work if the provider answered.
+
+        Args:
+            newest: the names of the budgets from which the lane opened last.
+        """
+        opening = {channel_name(self.action)} if newest == self.budgets else set()
+        return {self.channel, channel_name(self.action, self.budgets)} | opening
+
+
+def note_delivered(uow: UnitOfWork, evidence: Sequence[Evidence]) -> None:
+    """Record that lanes work, since deliveries got through, and lock their rows."""
+    connection, now = uow.connection, uow.now
+    lanes_ = {"lanes": sorted({each.lane for each in evidence})}
+    budgets = {row.id: row.budgets for row in connection.execute(_LOCK, lanes_)}
+    budgets.update((each.lane, each.budgets) for each in evidence if each.opens)
+    with_channels = frozenset(connection.execute(_WITH_CHANNELS, lanes_).scalars())
+    for each in evidence:
+        if each.lane in with_channels:
+            names = each.channels(budgets[each.lane])
+            note_success(connection, each.lane, names, now, delivered=True)
+    works = [{"lane": lane, "now": now, "used": used} for lane, used in sorted(budgets.items())]
+    connection.execute(_WORKS, works)
 
 
 def note_success(
@@ -186,9 +237,13 @@ _SOON: Final = sa.case(
     (sa.and_(lanes.c.state != LaneState.HEALTHY, _FIRST_DUE > _NOW), _FIRST_DUE), else_=_NOW
 )
 _WAKE: Final = (
+    # locks the row even if it changes nothing: no other transaction must find nothing to send,
+    # and put the lane to sleep, before this one has committed what it enqueued
     sa.update(lanes)
-    .where(lanes.c.id == sa.bindparam("lane"), sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON))
-    .values(due=_SOON)
+    .where(lanes.c.id == sa.bindparam("lane"))
+    .values(
+        due=sa.case((sa.or_(lanes.c.due.is_(None), lanes.c.due > _SOON), _SOON), else_=lanes.c.due)
+    )
 )
 _LANES: Final = sa.select(lanes.c.id, lanes.c.installation, lanes.c.destination).where(
     lanes.c.destination.in_(sa.bindparam("destinations", expanding=True))
@@ -200,10 +255,36 @@ _NEW_LANE: Final = sa.text(
 _ONE: Final = sa.select(channels).where(
     channels.c.lane_id == sa.bindparam("lane"), channels.c.name == sa.bindparam("channel")
 )
-_FAILING: Final = (
-    sa.select(channels.c.id)
-    .where(channels.c.lane_id == sa.bindparam("lane"), FAILS)
+FAILING: Final[sa.Select[Any]] = (
+    sa.select(channels.c.id, channels.c.lane_id)
+    .where(channels.c.lane_id.in_(sa.bindparam("lanes", expanding=True)), FAILS)
     .order_by(channels.c.id)
+)
+"""The channels of some lanes that fail now."""
+
+_LOCK: Final = (
+    sa.select(lanes.c.id, lanes.c.budgets)
+    .where(lanes.c.id.in_(sa.bindparam("lanes", expanding=True)))
+    .order_by(lanes.c.id)
+    .with_for_update(key_share=True)
+)
+_WITH_CHANNELS: Final = (
+    sa.select(channels.c.lane_id)
+    .where(channels.c.lane_id.in_(sa.bindparam("lanes", expanding=True)))
+    .distinct()
+)
+_WORKS: Final = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("lane"))
+    .values(state=LaneState.HEALTHY, due=sa.bindparam("now"), budgets=sa.bindparam("used"))
+)
+_POSTPONE: Final = (
+    sa.update(lanes).where(lanes.c.id == sa.bindparam("lane")).values(due=sa.bindparam("moment"))
+)
+_LEASED: Final = (
+    sa.update(lanes)
+    .where(lanes.c.id == sa.bindparam("lane"))
+    .values(due=sa.bindparam("now"), leased_at=sa.bindparam("now"))
 )
 _NAMED: Final = sa.update(channels).where(
     channels.c.lane_id == sa.bindparam("lane"),

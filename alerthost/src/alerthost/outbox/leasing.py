@@ -1,15 +1,18 @@
-"""Leases the next delivery to a worker."""
+"""Leases the next deliveries to a process: in few statements for many of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, delivery_store, incident_store, lane_store, rate_limit_store
+from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.rate_limit_store import RateLimits, read_names
 from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
+from alerthost.outbox.serialisation import load_delivery
 from alerthost.store.tables import URGENT, channels, deliveries, incidents, lanes
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
@@ -28,7 +31,7 @@ MOST_WHERE_SLOW: Final = 2
 """Most first attempts in flight at once in a lane where one takes long."""
 
 LOOK: Final = 64
-"""Most heads of one lane that are read at once."""
+"""Most heads of one lane that are looked through for one that may be sent."""
 
 MOMENT: Final = 0.02
 """Seconds after which a lane is checked again that another transaction is changing."""
@@ -53,6 +56,8 @@ class Lease:
     Attributes:
         id: of the delivery.
         uid: names the delivery for observers.
+        body: the delivery as it is stored.
+        urgency: leases with a lower one are sent first.
         attempt: number of the attempt, from 1.
         start_by: latest moment to start the attempt.
         coalesced: number of deliveries that were coalesced into it.
@@ -72,6 +77,8 @@ class Lease:
     uid: str
     worker_id: str
     delivery: Delivery
+    body: str
+    urgency: float
     incident: incident_store.StoredIncident
     attempt: int
     leased_at: float
@@ -91,163 +98,254 @@ class Lease:
 
 
 @attrs.frozen
-class Leasing:
-    """Leases the delivery to be sent next, in one transaction.
+class Share:
+    """The most that one round of leasing may lease.
 
     Attributes:
-        together: most attempts in flight in one lane.
-        unhealthy: whether it may be of a lane or channel that fails or is slow.
-        seconds: for which the lease is valid.
-        expected_handles: the handles that the last attempts were expected to open under.
+        most: deliveries in all.
+        once: deliveries of actions that may not repeat. One that a killed process leaves behind is
+            in doubt, so they are not leased ahead.
+        unhealthy: deliveries of channels that fail, and of slow lanes.
+        together: leases in force in one lane.
+        quick: the same for lanes that answer quickly, by their rows.
     """
 
-    connection: sa.Connection
-    worker_id: str
-    now: float
+    most: int = 1
+    once: int = 1
+    unhealthy: int = 1
     together: int = MOST_IN_FLIGHT
-    unhealthy: bool = True
-    seconds: float = LEASE
-    expected_handles: Mapping[HandleKey, str | None] = attrs.field(factory=dict)
+    quick: Mapping[int, int] = attrs.field(factory=dict)
 
-    def lease(self) -> Lease | None:
-        """Lease the delivery to be sent next; None where nothing may be sent now."""
-        which = _moment(self.now, self.together)
-        ready = _READY if self.unhealthy else _HEALTHY_READY
-        while True:  # a lane without a sendable delivery is due later
-            lane = self.connection.execute(ready, which).first()
-            if lane is None:
-                return None
-            in_flight = self.connection.execute(_IN_FLIGHT_NOW, {"lane": lane.id}).all()
-            rows = [
-                row
-                for row in self._candidates(lane.id)
-                if self._may_start(row, in_flight, self.now - lane.leased_at)
-            ]
-            if not rows:
-                self._sleep(lane.id)
-            elif (leased := self._lease_within_limits(lane, rows)) is not None:
-                return leased
 
-    def _candidates(self, lane: int) -> Sequence[sa.Row[Any]]:
-        """Return heads of a lane that are due, in the order in which they are to be tried.
+@attrs.define(eq=False)
+class _Lane:
+    """A lane while its heads are chosen.
 
-        Of a channel that fails, only one, which shows whether it works again: another one each
-        time, those first that were never tried. Behind the first ones there are heads that may go
-        where those cannot: from other budgets, or urgent.
-        """
-        which = {"lane": lane, "now": self.now, "far": self.now + FAR}
-        failing = lane_store.failing_channels(self.connection, lane) if self.unhealthy else ()
-        probes = [
-            row
-            for channel in failing
-            for row in self.connection.execute(_PROBE, {**which, "channel": channel})
-        ]
-        heads = self.connection.execute(_HEADS, which).all()
-        first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
-        urgent = self.connection.execute(_URGENT_HEAD, which).all() if heads else ()
-        return (*first, *heads[1:], *urgent)
+    Attributes:
+        room: leases that it has room for.
+        in_flight: of each delivery in flight or chosen, the number of its attempt and its channel.
+        slow: an attempt in it takes long.
+        due: when it is to be looked at again; None if that depends on its heads.
+        chosen: the heads that are to be leased.
+        spared: a head might be sent, but the share is used up.
+    """
 
-    def _may_start(
-        self, row: sa.Row[Any], in_flight: Sequence[sa.Row[Any, Any]], idle: float
-    ) -> bool:
-        """Return whether an attempt may start beside those in flight in its lane.
+    id: int
+    room: int
+    in_flight: list[tuple[int, int | None]]
+    slow: bool
+    due: float | None = None
+    chosen: list[sa.Row[Any]] = attrs.field(factory=list)
+    spared: bool = False
+
+    def may_start(self, row: sa.Row[Any], most_where_slow: int) -> bool:
+        """Return whether an attempt may start beside those in flight.
 
         A delivery that failed before takes at most one place, for it may take long again: the
         others must not wait for it.
         """
-        if len(in_flight) >= self.together:
+        if len(self.in_flight) >= self.room:
             return False
         if row.attempts:
-            return all(each.attempts <= 1 for each in in_flight)
-        first = [each for each in in_flight if each.attempts <= 1]
+            return all(attempt <= 1 for attempt, _ in self.in_flight)
+        first = [channel for attempt, channel in self.in_flight if attempt <= 1]
         if row.failures:
-            return all(each.channel_id != row.channel_id for each in first)
-        return idle <= SLOW or len(first) < (MOST_WHERE_SLOW if self.unhealthy else 1)
+            return row.channel_id not in first
+        return not self.slow or len(first) < most_where_slow
 
-    def _sleep(self, lane: int) -> None:
-        """Postpone a lane until a delivery of it is due; without end if none is queued."""
-        due = self.connection.execute(_SOONEST, {"lane": lane}).scalar()
-        if due is not None and not self.now < due <= self.now + FAR:
-            due = self.now + LOOK_AGAIN
-        lane_store.update(self.connection, lane, due=due)
+    def choose(self, row: sa.Row[Any]) -> None:
+        """Lease a head."""
+        self.in_flight.append((row.attempts + 1, row.channel_id))
+        self.chosen.append(row)
 
-    def _lease_within_limits(self, lane: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Lease | None:
-        """Lease the first of some heads that the budgets allow.
 
-        Returns:
-            None if none may be sent now; the lane is scheduled for later.
+@attrs.define(eq=False)
+class Leasing:
+    """One round of leasing, in one transaction.
+
+    Attributes:
+        share: the most that it may lease.
+        seconds: for which a lease is valid.
+        expected_handles: the handles that the last attempts were expected to open under.
+    """
+
+    uow: UnitOfWork
+    worker_id: str
+    share: Share = Share()
+    seconds: float = LEASE
+    expected_handles: Mapping[HandleKey, str | None] = attrs.field(factory=dict)
+    _limits: RateLimits = attrs.field(init=False)
+
+    def lease(self) -> Sequence[Lease]:
+        """Lease the deliveries to be sent next; none where nothing may be sent now.
+
+        Lanes in which nothing may be sent are postponed, until something is found.
         """
-        soonest = self.now + FAR  # a later moment would mean that the clock went back
-        exhausted = set()
-        for each in rows:
-            urgent = is_urgent(each)
-            if (each.spends, urgent) in exhausted:
-                continue
-            limits = rate_limit_store.load(self.connection, each.spends)
-            free = rate_limit_store.free_at(limits, self.now, urgent=urgent)
-            if free <= self.now:
-                taken = rate_limit_store.take(self.connection, limits, self.now, urgent=urgent)
-                found = None if taken is None else self._lease_row(lane, each, taken)
-                if found is None:
-                    lane_store.update(self.connection, lane.id, due=self.now + MOMENT)
-                return found
-            exhausted.add((each.spends, urgent))
-            soonest = min(soonest, free)
-        lane_store.update(self.connection, lane.id, due=soonest)
-        return None
+        connection = self.uow.connection
+        self._limits = RateLimits(connection)
+        ready = _READY if self.share.unhealthy > 0 else _HEALTHY_READY
+        which = {**_moment(self.uow.now, self.share.together), "most": self.share.most}
+        while rows := connection.execute(ready, which).all():
+            found = self._choose(rows)
+            lane_store.postpone(self.uow, {each.id: each.due for each in found if each.due})
+            _sleep(self.uow, [e.id for e in found if not (e.due or e.chosen or e.spared)])
+            chosen = [row for each in found for row in each.chosen]
+            if chosen and (leased := self._lease(chosen)):
+                self._limits.save()
+                return leased
+        return ()
 
-    def _lease_row(
-        self, lane: sa.Row[Any], row: sa.Row[Any], budgets: tuple[str, ...]
-    ) -> Lease | None:
-        """Lease a delivery, unless another transaction changes its incident, or just has."""
-        delivery = delivery_store.delivery_of(row)
-        expected_handle = self.expected_handles.get(handle_key(delivery.ref))
-        done = self.connection.execute(
-            sa.update(deliveries)
-            .where(
-                deliveries.c.id == row.id,
-                deliveries.c.is_head,
-                deliveries.c.coalesced == row.coalesced,
-                *backend.try_lock(self.connection, delivery.ref),
-            )
-            .values(
-                is_head=False,
-                position=0,  # later deliveries go behind it
-                worker_id=self.worker_id,
-                lease_until=self.now + self.seconds,
-                attempts=row.attempts + 1,
-                tried_at=self.now,
-                expected_handle=expected_handle,
+    def _choose(self, ready: Sequence[sa.Row[Any]]) -> Sequence[_Lane]:
+        """Choose the heads of some lanes that are sent next."""
+        connection, now, share = self.uow.connection, self.uow.now, self.share
+        which = {"lanes": [lane.id for lane in ready], "now": now, "far": now + FAR}
+        in_flight: dict[int, list[tuple[int, int | None]]] = {}
+        for row in connection.execute(_IN_FLIGHT_NOW, which):
+            in_flight.setdefault(row.lane_id, []).append((row.attempts, row.channel_id))
+        heads = self._heads(which, -(-share.most // len(ready)))
+        failing = connection.execute(lane_store.FAILING, which).all() if share.unhealthy > 0 else ()
+        probes = _by_lane(
+            row
+            for channel in failing
+            for row in connection.execute(
+                _PROBE, {**which, "lane": channel.lane_id, "channel": channel.id}
             )
         )
-        if not done.rowcount:
-            return None
-        lane_store.update(self.connection, lane.id, due=self.now, leased_at=self.now)
-        stored = incident_store.incident_of(
-            self.connection.execute(_INCIDENT, {"number": row.incident_id}).one()
+        self._load_limits(row for rows in (*heads.values(), *probes.values()) for row in rows)
+        where_slow = MOST_WHERE_SLOW if share.unhealthy > 0 else 1
+        choice = _Choice(
+            self.uow, self._limits, share.most, share.once, share.unhealthy, where_slow
         )
+        found = []
+        for row in ready:
+            held = in_flight.get(row.id, [])
+            lane = _Lane(
+                row.id,
+                share.quick.get(row.id, share.together),
+                held,
+                slow=bool(held) and now - row.leased_at > SLOW,
+            )
+            first, behind = probes.get(row.id, []), heads.get(row.id, [])
+            choice.choose(lane, _in_order(first, behind))
+            if behind and not (lane.chosen or lane.spared):
+                # others may go where the first ones cannot: from other budgets, or urgent
+                one = {**which, "lanes": [row.id], "lane": row.id}
+                behind = self._heads(one, LOOK)[row.id]
+                urgent = connection.execute(_URGENT_HEAD, one).all()
+                self._load_limits((*behind, *urgent))
+                choice.choose(lane, (*_in_order(first, behind), *urgent))
+            found.append(lane)
+        return found
+
+    def _heads(self, which: Mapping[str, Any], most: int) -> Mapping[int, list[sa.Row[Any]]]:
+        """Return heads of lanes that are due and whose channel works, the most urgent first."""
+        connection = self.uow.connection
+        first = _FIRST_HEADS[backend.is_server(connection)]
+        numbers = connection.execute(first, {**which, "each": most}).scalars().all()
+        return _by_lane(connection.execute(_HEADS, {"numbers": numbers}))
+
+    def _load_limits(self, rows: Iterable[sa.Row[Any]]) -> None:
+        self._limits.load(name for row in rows for name in read_names(row.spends))
+
+    def _lease(self, chosen: Sequence[sa.Row[Any]]) -> Sequence[Lease]:
+        """Lease heads, except those whose incident another transaction changes, or just has."""
+        connection, now = self.uow.connection, self.uow.now
+        refs = {row.id: incident_store.ref_of(row) for row in chosen}
+        free = backend.try_lock_each(connection, refs)
+        values = {"worker": self.worker_id, "until": now + self.seconds, "now": now}
+        rows = connection.execute(_LEASE, {"numbers": free, **values})
+        leased = {row.id: row for row in rows}
+        kept = [row for row in chosen if row.id in leased]
+        if len(kept) < len(chosen):
+            self._limits.undo()
+            for row in kept:
+                self._limits.take(read_names(row.spends), now, urgent=is_urgent(row))
+        numbers = [row.incident_id for row in leased.values()]
+        found = connection.execute(_INCIDENTS, {"numbers": numbers})
+        stored = {row.id: incident_store.incident_of(row) for row in found}
+        leases = [self._build(head, leased[head.id], stored) for head in kept]
+        lane_store.note_leased(self.uow, {head.lane_id for head in kept})
+        locked = {head.lane_id for head in chosen} - {head.lane_id for head in kept}
+        lane_store.postpone(self.uow, dict.fromkeys(locked, now + MOMENT))
+        record_expected_handles(connection, leases)
+        return leases
+
+    def _build(
+        self,
+        head: sa.Row[Any],
+        row: sa.Row[Any],
+        incidents_: Mapping[int, incident_store.StoredIncident],
+    ) -> Lease:
+        """Build the lease of a delivery that was just leased."""
+        now, stored = self.uow.now, incidents_[row.incident_id]
+        expected = self.expected_handles.get(handle_key(stored.incident.ref))
         return Lease(
             id=row.id,
             uid=row.uid,
             worker_id=self.worker_id,
-            delivery=delivery,
+            delivery=load_delivery(row.body),
+            body=row.body,
+            urgency=row.urgency,
             incident=stored,
-            attempt=row.attempts + 1,
-            leased_at=self.now,
-            start_by=self.now + self.seconds * START_WITHIN,
+            attempt=row.attempts,
+            leased_at=now,
+            start_by=now + self.seconds * START_WITHIN,
             accepted_at=row.accepted_at,
             coalesced=row.coalesced,
             submission_id=row.submission_id,
-            lane=LaneState(row.channel_state),
-            failures=row.failures,
-            channel=row.channel,
-            budgets=budgets,
+            lane=LaneState(head.channel_state),
+            failures=head.failures,
+            channel=head.channel,
+            budgets=self._limits.counted(read_names(head.spends)),
             last_outcome=OutcomeKind(row.outcome) if row.outcome else None,
-            tried_at=self.now if row.tried_at is None else row.tried_at,
+            tried_at=now if head.tried_at is None else head.tried_at,
             failing_since=row.failing_since,
             own_failures=row.own_failures,
-            expected_handle=expected_handle if stored.incident.handle is None else None,
+            expected_handle=expected if stored.incident.handle is None else None,
         )
+
+
+@attrs.define(eq=False)
+class _Choice:
+    """Chooses heads, as far as rate limits and the share of a round allow."""
+
+    _uow: UnitOfWork
+    _limits: RateLimits
+    _most: int
+    _once: int
+    _unhealthy: int
+    _most_where_slow: int
+    _used_up: dict[tuple[str, bool], float] = attrs.field(init=False, factory=dict)
+
+    def choose(self, lane: _Lane, rows: Iterable[sa.Row[Any]]) -> None:
+        """Choose heads of a lane, given in the order in which they are tried."""
+        now = self._uow.now
+        for row in rows:
+            if not lane.may_start(row, self._most_where_slow):
+                continue
+            failing = lane.slow or row.channel_state != LaneState.HEALTHY
+            repeats = self._uow.may_repeat(incident_store.ref_of(row))
+            if (
+                self._most <= 0
+                or (failing and self._unhealthy <= 0)
+                or (not repeats and self._once <= 0)
+            ):
+                lane.spared = True
+                continue
+            urgent, names = is_urgent(row), read_names(row.spends)
+            free_at = self._used_up.get((row.spends, urgent))
+            free_at = free_at or self._limits.free_at(names, now, urgent=urgent)
+            if free_at > now:
+                self._used_up[row.spends, urgent] = free_at
+                lane.due = min(lane.due or now + FAR, free_at)
+                continue
+            self._limits.take(names, now, urgent=urgent)
+            lane.choose(row)
+            self._most -= 1
+            self._unhealthy -= failing
+            self._once -= not repeats
+        if lane.chosen or lane.spared:
+            lane.due = None
 
 
 def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
@@ -259,6 +357,17 @@ def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
 def handle_key(ref: IncidentRef) -> HandleKey:
     """Return the key of the expected handle of an incident."""
     return ref.action, ref.installation, ref.destination
+
+
+def record_expected_handles(connection: sa.Connection, leases: Iterable[Lease]) -> None:
+    """Record the handles that attempts will most likely open their incidents under."""
+    rows = [
+        {"number": each.id, "handle": each.expected_handle}
+        for each in leases
+        if each.expected_handle is not None
+    ]
+    if rows:
+        connection.execute(_EXPECT, rows)
 
 
 def record_expected_handle(connection: sa.Connection, lease: Lease) -> None:
@@ -287,6 +396,30 @@ def still_holds(connection: sa.Connection, lease: Lease) -> bool:
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
 
 
+def _sleep(uow: UnitOfWork, lanes_: Collection[int]) -> None:
+    """Postpone lanes until a delivery of theirs is due; without end where none is queued."""
+    if not lanes_:
+        return
+    due: dict[int, float | None] = dict.fromkeys(lanes_)
+    for row in uow.connection.execute(_SOONEST, {"lanes": list(lanes_)}):
+        is_later = uow.now < row.due <= uow.now + FAR
+        due[row.lane_id] = row.due if is_later else uow.now + LOOK_AGAIN
+    lane_store.postpone(uow, due)
+
+
+def _by_lane(rows: Iterable[sa.Row[Any]]) -> Mapping[int, list[sa.Row[Any]]]:
+    found: dict[int, list[sa.Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.lane_id, []).append(row)
+    return found
+
+
+def _in_order(probes: Sequence[sa.Row[Any]], heads: Sequence[sa.Row[Any]]) -> Sequence[sa.Row[Any]]:
+    """Return heads in the order in which they are tried: probes beside the most urgent one."""
+    first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
+    return (*first, *heads[1:])
+
+
 _in_flight: Final = deliveries.alias("in_flight")
 _IN_FLIGHT: Final = (
     sa.select(sa.func.count())
@@ -309,7 +442,7 @@ _NEXT: Final = (
     sa.select(lanes)
     .where(_IS_DUE)
     .order_by(lanes.c.due)
-    .limit(1)
+    .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True, key_share=True, of=lanes)
 )
 _READY: Final = _NEXT.where(_HAS_ROOM)
@@ -320,9 +453,15 @@ def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     return sa.or_(moment <= sa.bindparam("now"), moment > sa.bindparam("far"))
 
 
-_DUE_HEADS: Final = (
+_OF_HEADS: Final[sa.Select[Any]] = (
     sa.select(
-        deliveries,
+        *(
+            deliveries.c[name]
+            for name in (
+                *("id", "lane_id", "urgency", "operation", "severity", "attempts", "tried_at"),
+            )
+        ),
+        *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),
         rate_limit_store.NAMES.label("spends"),
         lane_store.CHANNEL_NAME.label("channel"),
         channels.c.id.label("channel_id"),
@@ -332,45 +471,98 @@ _DUE_HEADS: Final = (
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .join(lanes, lanes.c.id == deliveries.c.lane_id)
     .outerjoin(channels, lane_store.OF_DELIVERY)
-    .where(
-        deliveries.c.lane_id == sa.bindparam("lane"),
-        deliveries.c.is_head,
-        _is_due(deliveries.c.due),
-    )
 )
-_HEADS: Final = (
-    _DUE_HEADS.where(lane_store.HEALTHY).order_by(deliveries.c.urgency, deliveries.c.id).limit(LOOK)
+_BY_URGENCY: Final = (deliveries.c.urgency, deliveries.c.id)
+_HEADS: Final[sa.Select[Any]] = _OF_HEADS.where(
+    deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
+).order_by(*_BY_URGENCY)
+_DUE_HEADS: Final[sa.Select[Any]] = _OF_HEADS.where(
+    deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head, _is_due(deliveries.c.due)
 )
-_URGENT_HEAD: Final = _HEADS.limit(1).where(URGENT)
-_PROBE: Final = (
+_URGENT_HEAD: Final[sa.Select[Any]] = (
+    _DUE_HEADS.where(lane_store.HEALTHY, URGENT).order_by(*_BY_URGENCY).limit(1)
+)
+_PROBE: Final[sa.Select[Any]] = (
     _DUE_HEADS.where(channels.c.id == sa.bindparam("channel"), _is_due(lane_store.GATE))
     .order_by(
         deliveries.c.is_repeat,
         deliveries.c.attempts,
         sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
-        deliveries.c.urgency,
-        deliveries.c.id,
+        *_BY_URGENCY,
     )
     .limit(1)
 )
-_IN_FLIGHT_NOW: Final[sa.Select[Any, Any]] = (
-    sa.select(deliveries.c.attempts, channels.c.id.label("channel_id"))
+_FIRST_OF_LANE: Final = (
+    sa.select(deliveries.c.id)
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(channels, lane_store.OF_DELIVERY)
-    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.worker_id.is_not(None))
+    .where(
+        deliveries.c.lane_id == lanes.c.id,
+        deliveries.c.is_head,
+        _is_due(deliveries.c.due),
+        lane_store.HEALTHY,
+    )
+    .order_by(*_BY_URGENCY)
+    .limit(sa.bindparam("each"))
+    .correlate(lanes)
 )
 
 
+def _first_heads(*, server: bool) -> sa.Select[Any]:
+    """Return the query for the first heads of each of some lanes: each lane by the index."""
+    of_lanes = lanes.c.id.in_(sa.bindparam("lanes", expanding=True))
+    if server:
+        first = _FIRST_OF_LANE.lateral()
+        return sa.select(first.c.id).select_from(sa.join(lanes, first, sa.true())).where(of_lanes)
+    head = deliveries.alias("head")
+    return (
+        sa.select(head.c.id)
+        .select_from(sa.join(lanes, head, head.c.id.in_(_FIRST_OF_LANE)))
+        .where(of_lanes)
+    )
+
+
+_FIRST_HEADS: Final = {server: _first_heads(server=server) for server in (False, True)}
+_IN_FLIGHT_NOW: Final[sa.Select[Any]] = (
+    sa.select(deliveries.c.lane_id, deliveries.c.attempts, channels.c.id.label("channel_id"))
+    .join(incidents, incidents.c.id == deliveries.c.incident_id)
+    .outerjoin(channels, lane_store.OF_DELIVERY)
+    .where(
+        deliveries.c.lane_id.in_(sa.bindparam("lanes", expanding=True)),
+        deliveries.c.worker_id.is_not(None),
+    )
+)
 _SOONEST: Final = (
     sa.select(
+        deliveries.c.lane_id,
         sa.func.min(
             sa.case((deliveries.c.due < lane_store.GATE, lane_store.GATE), else_=deliveries.c.due)
-        )
+        ).label("due"),
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(channels, lane_store.OF_DELIVERY)
-    .where(deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head)
+    .where(deliveries.c.lane_id.in_(sa.bindparam("lanes", expanding=True)), deliveries.c.is_head)
+    .group_by(deliveries.c.lane_id)
 )
-
-
-_INCIDENT: Final = sa.select(incidents).where(incidents.c.id == sa.bindparam("number"))
+_LEASE: Final = (
+    sa.update(deliveries)
+    .where(deliveries.c.id.in_(sa.bindparam("numbers", expanding=True)), deliveries.c.is_head)
+    .values(
+        is_head=False,
+        position=0,  # later deliveries go behind it
+        worker_id=sa.bindparam("worker"),
+        lease_until=sa.bindparam("until"),
+        attempts=deliveries.c.attempts + 1,
+        tried_at=sa.bindparam("now"),
+        expected_handle=None,
+    )
+    .returning(deliveries)
+)
+_EXPECT: Final = (
+    sa.update(deliveries)
+    .where(deliveries.c.id == sa.bindparam("number"))
+    .values(expected_handle=sa.bindparam("handle"))
+)
+_INCIDENTS: Final = sa.select(incidents).where(
+    incidents.c.id.in_(sa.bindparam("numbers", expanding=True))
+)

@@ -235,8 +235,9 @@ def report_late(connection: sa.Connection, before: float, worker_id: str, most: 
     for numbers in chunks(found):
         those = deliveries.c.id.in_(numbers)
         rows = connection.execute(sa.select(deliveries).where(those)).all()
-        for row in sorted(rows, key=lambda row: row.accepted_at):
-            notifier.record(connection, notifier.DELAYED, delivery_store.receipt_of(row), worker_id)
+        rows = sorted(rows, key=lambda row: row.accepted_at)
+        late = [notifier.Reported.of_row(row) for row in rows]
+        notifier.record(connection, notifier.DELAYED, late, worker_id)
         connection.execute(sa.update(deliveries).where(those).values(late_reported=True))
     return len(found)
 

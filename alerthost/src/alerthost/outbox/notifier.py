@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
+import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import delivery_store
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.serialisation import chunks
+from alerthost.outbox.serialisation import chunks, load_delivery
 from alerthost.store.tables import receipts
-from hostspec.delivery import Outcome, Receipt
+from hostspec.delivery import Outcome, OutcomeKind, Receipt
 from hostspec.errors import describe_error
 from hostspec.values import from_json, to_json
 
@@ -33,16 +34,48 @@ BATCH: Final = 100
 """Receipts that are reported before they are removed."""
 
 
-def record(connection: sa.Connection, hook: str, receipt: Receipt, worker_id: str) -> None:
-    """Record a receipt, in the transaction that it is about.
+@attrs.frozen
+class Reported:
+    """A delivery as its receipt reports it.
 
-    Its worker notifies the observers; for `NOBODY`, any process does.
+    Attributes:
+        body: the delivery as it is stored.
     """
-    connection.execute(_NOTE, _row(hook, receipt, worker_id))
+
+    uid: str
+    body: str
+    attempts: int
+    outcome: Outcome | None = None
+    reason: str = ""
+
+    @classmethod
+    def of_row(cls, row: sa.Row[Any], reason: str = "") -> Self:
+        """Return a delivery with the outcome of its last attempt."""
+        last = Outcome(OutcomeKind(row.outcome), row.reason) if row.outcome else None
+        return cls(row.uid, row.body, row.attempts, last, reason)
 
 
-def _row(hook: str, receipt: Receipt, worker_id: str) -> dict[str, str]:
-    return {"hook": hook, "body": json.dumps(to_json(receipt)), "worker_id": worker_id}
+def record(
+    connection: sa.Connection, hook: str, reported: Sequence[Reported], worker_id: str = NOBODY
+) -> None:
+    """Record receipts, in the transaction that they are about.
+
+    Their worker notifies the observers; for `NOBODY`, any process does.
+    """
+    rows = [
+        {
+            "hook": hook,
+            "worker_id": worker_id,
+            "uid": each.uid,
+            "delivery": each.body,
+            "outcome": None if each.outcome is None else json.dumps(to_json(each.outcome)),
+            "attempts": each.attempts,
+            "reason": each.reason,
+        }
+        for each in reported
+    ]
+    if rows:
+        connection.execute(_NOTE, rows)
 
 
 def give_up(
@@ -50,8 +83,8 @@ def give_up(
 ) -> None:
     """End a delivery with an outcome of its last attempt, and record its receipt."""
     delivery_store.finish(uow, row.id, state, outcome=outcome.kind, reason=outcome.reason)
-    receipt = Receipt(row.uid, delivery_store.delivery_of(row), outcome, row.attempts)
-    record(uow.connection, UNDELIVERED, receipt, worker_id)
+    given_up = Reported(row.uid, row.body, row.attempts, outcome)
+    record(uow.connection, UNDELIVERED, [given_up], worker_id)
 
 
 def end_unsent(
@@ -61,13 +94,7 @@ def end_unsent(
     row = delivery_store.find_row(uow.connection, number)
     assert row is not None  # noqa: S101 -- only queued deliveries are ended here
     delivery_store.finish(uow, number, state, reason=reason)
-    record(uow.connection, hook, delivery_store.receipt_of(row, reason), NOBODY)
-
-
-def record_superseded(connection: sa.Connection, ended: Sequence[Receipt]) -> None:
-    """Record receipts of deliveries that are not sent."""
-    if ended:
-        connection.execute(_NOTE, [_row(SUPERSEDED, each, NOBODY) for each in ended])
+    record(uow.connection, hook, [Reported.of_row(row, reason)])
 
 
 Observe: TypeAlias = Callable[[str, Receipt], None]
@@ -134,7 +161,7 @@ class Notifier:
                 break
             done.append(row.id)
             try:
-                receipt = from_json(Receipt, json.loads(row.body))
+                receipt = _receipt_of(row)
                 self._observe(row.hook, receipt)
                 self._hooks.each(row.hook, receipt=receipt)
             except Exception as error:  # noqa: BLE001 -- one receipt never costs the others
@@ -143,6 +170,11 @@ class Notifier:
             notified = sa.delete(receipts).where(receipts.c.id.in_(done))
             self._writer.run(lambda connection: connection.execute(notified))
         return len(done)
+
+
+def _receipt_of(row: sa.Row[Any]) -> Receipt:
+    outcome = from_json(Outcome, json.loads(row.outcome)) if row.outcome else None
+    return Receipt(row.uid, load_delivery(row.delivery), outcome, row.attempts, row.reason)
 
 
 def workers_with_receipts(connection: sa.Connection) -> tuple[str, ...]:
@@ -159,7 +191,7 @@ def reassign(connection: sa.Connection, gone: Sequence[str], worker_id: str) -> 
 
 _NOTE: Final = sa.insert(receipts)
 _NOTED: Final = (
-    sa.select(receipts.c.id, sa.func.length(receipts.c.body).label("size"))
+    sa.select(receipts.c.id, sa.func.length(receipts.c.delivery).label("size"))
     .where(receipts.c.worker_id == sa.bindparam("name"))
     .order_by(receipts.c.id)
     .limit(BATCH)

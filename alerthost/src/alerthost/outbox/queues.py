@@ -16,7 +16,7 @@ from alerthost.outbox.incident_store import LONGEST_SUMMARY, NewIncident, Stored
 from alerthost.outbox.retry_policy import DeliveryState, ProviderState
 from alerthost.outbox.snapshot import Snapshot
 from hostspec.alert import Identity
-from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, Receipt
+from hostspec.delivery import Delivery, Incident, IncidentRef, Operation
 from hostspec.text import shorten
 
 SUPERSEDED: Final = "superseded by another delivery of the same incident"
@@ -273,15 +273,15 @@ class Queues:
         delivery_store.insert_all(uow.connection, new)
         delivery_store.place_all(uow.connection, _of_rows(placed))
         delivery_store.end_all(uow.connection, _of_rows(ended))
-        receipts = []
+        superseded = []
         for queue, each, _, reason in self._ended:
             number = each.id or 0
             if number > 0:
-                receipts.append(delivery_store.receipt_of(queue.rows[number], reason))
+                superseded.append(notifier.Reported.of_row(queue.rows[number], reason))
             else:
-                uid = new[-number - 1]["uid"]
-                receipts.append(Receipt(uid, each.delivery, None, attempts=0, reason=reason))
-        notifier.record_superseded(uow.connection, receipts)
+                row = new[-number - 1]
+                superseded.append(notifier.Reported(row["uid"], row["body"], 0, reason=reason))
+        notifier.record(uow.connection, notifier.SUPERSEDED, superseded)
         lane_store.wake(
             uow, *{each.lane_id for each in requeued if each.deliveries and not each.in_flight}
         )

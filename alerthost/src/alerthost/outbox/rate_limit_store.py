@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -24,90 +25,111 @@ def names_of(limits: Sequence[Limit]) -> str:
     return json.dumps([limit.budget for limit in limits])
 
 
+@functools.lru_cache(maxsize=1024)
+def read_names(names: str) -> tuple[str, ...]:
+    """Return the names of budgets that lanes and incidents keep."""
+    return tuple(json.loads(names))
+
+
 def names_of_lane(connection: sa.Connection, lane: int) -> str:
     """Return the names of the budgets from which a lane opened last, as it keeps them."""
     which = sa.select(lanes.c.budgets).where(lanes.c.id == lane)
     return str(connection.execute(which).scalar_one())
 
 
-def load(connection: sa.Connection, names: str) -> tuple[RateLimit, ...]:
-    """Return budgets by their names, as lanes and incidents keep them; in the order of locking."""
-    found = (_read(connection, name) for name in sorted(json.loads(names)))
-    return tuple(rate_limit for rate_limit in found if rate_limit is not None)
+@attrs.frozen(eq=False)
+class RateLimits:
+    """The rate limits that a transaction changes: read together, and written together.
 
-
-def free_at(rate_limits: Iterable[RateLimit], now: float, *, urgent: bool) -> float:
-    """Return when the next message may be sent that counts against all of them."""
-    return max((each.free_at(now, urgent=urgent) for each in rate_limits), default=now)
-
-
-def take(
-    connection: sa.Connection, rate_limits: Sequence[RateLimit], now: float, *, urgent: bool
-) -> tuple[str, ...] | None:
-    """Count one message against each rate limit; return their names.
-
-    Returns:
-        None where a concurrent transaction counted the last message.
-    """
-    if backend.is_server(connection):
-        locked = (_read(connection, each.limit.budget, query=_LOCK) for each in rate_limits)
-        rate_limits = [each for each in locked if each is not None]
-        if free_at(rate_limits, now, urgent=urgent) > now:
-            return None
-    for each in rate_limits:
-        connection.execute(_PUT, _values(each.take(now, urgent=urgent)))
-    return tuple(each.limit.budget for each in rate_limits)
-
-
-def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
-    connection: sa.Connection,
-    limits: Sequence[Limit],
-    now: float,
-    *,
-    urgent: bool,
-    taken: Sequence[str],
-    taken_at: float,
-    paused_until: float,
-) -> None:
-    """Record an attempt in the budgets that it counts against.
-
-    Args:
-        connection: of the transaction.
-        limits: the limits that the action asks for.
-        now: when the attempt ended, in seconds of the epoch.
-        urgent: it may use the reserved part of the budgets.
-        taken: names of the budgets that it was counted against when it was leased.
-        taken_at: when that was.
-        paused_until: no message of these budgets before this moment; 0 for none.
+    A budget without a rate limit allows everything.
     """
 
-    def updated(limit: Limit, before: RateLimit | None) -> RateLimit:
-        rate_limit = attrs.evolve(before or RateLimit(limit), limit=limit)
-        if limit.budget in taken:
-            rate_limit = rate_limit.land(taken_at, now, urgent=urgent)
-        else:
-            rate_limit = rate_limit.take(now, urgent=urgent)
-        return rate_limit.pause(paused_until) if paused_until else rate_limit
+    _connection: sa.Connection
+    _known: dict[str, RateLimit] = attrs.field(factory=dict)
+    _stored: dict[str, RateLimit] = attrs.field(factory=dict)
 
-    for limit in sorted(limits, key=lambda each: each.budget):
-        before = _read(connection, limit.budget)
-        after = updated(limit, before)
-        if after == before:
-            continue
-        if backend.is_server(connection):
-            connection.execute(_MAKE, _values(RateLimit(limit)))
-            after = updated(limit, _read(connection, limit.budget, query=_LOCK))
-        connection.execute(_PUT, _values(after))
+    def load(self, names: Iterable[str]) -> None:
+        """Read the rate limits of budgets, and lock them."""
+        wanted = set(names) - self._known.keys()
+        if wanted:
+            for row in self._connection.execute(_LOCK, {"names": list(wanted)}):
+                self._known[row.name] = self._stored[row.name] = _rate_limit(row)
+
+    def free_at(self, names: Iterable[str], now: float, *, urgent: bool) -> float:
+        """Return when the next message may be sent that counts against all of some budgets."""
+        counted = (self._known[name] for name in self.counted(names))
+        return max((each.free_at(now, urgent=urgent) for each in counted), default=now)
+
+    def counted(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some budgets that have a rate limit."""
+        return tuple(name for name in names if name in self._known)
+
+    def take(self, names: Iterable[str], now: float, *, urgent: bool) -> None:
+        """Count one message against budgets."""
+        for name in self.counted(names):
+            self._known[name] = self._known[name].take(now, urgent=urgent)
+
+    def undo(self) -> None:
+        """Forget all changes since the rate limits were read."""
+        self._known.update(self._stored)
+
+    def record_attempt(  # noqa: PLR0913 -- one argument for each thing that matters
+        self,
+        limits: Iterable[Limit],
+        now: float,
+        *,
+        urgent: bool,
+        taken: Sequence[str],
+        taken_at: float,
+        paused_until: float = 0.0,
+    ) -> None:
+        """Record an attempt in the budgets that it counts against, which are loaded.
+
+        Args:
+            limits: the limits that the action asks for.
+            now: when the attempt ended, in seconds of the epoch.
+            urgent: it may use the reserved part of the budgets.
+            taken: names of the budgets that it was counted against when it was leased.
+            taken_at: when that was.
+            paused_until: no message of these budgets before this moment; 0 for none.
+        """
+        for limit in limits:
+            before = self._known.get(limit.budget)
+            rate_limit = attrs.evolve(before or RateLimit(limit), limit=limit)
+            if limit.budget in taken:
+                rate_limit = rate_limit.land(taken_at, now, urgent=urgent)
+            else:
+                rate_limit = rate_limit.take(now, urgent=urgent)
+            if paused_until:
+                rate_limit = rate_limit.pause(paused_until)
+            self._known[limit.budget] = rate_limit
+
+    def save(self) -> None:
+        """Write what has changed."""
+        changed = [
+            _values(each)
+            for name, each in sorted(self._known.items())
+            if each != self._stored.get(name)
+        ]
+        if changed:
+            self._connection.execute(_PUT, changed)
 
 
-def _read(
-    connection: sa.Connection, name: str, query: sa.Select[Any] | None = None
-) -> RateLimit | None:
-    row = connection.execute(_GET if query is None else query, {"budget": name}).first()
-    if row is None:
-        return None
+def load_limits(connection: sa.Connection, limits: Iterable[Limit]) -> RateLimits:
+    """Return the rate limits that actions ask for, locked; a new one is not counted yet."""
+    by_name = {limit.budget: limit for limit in limits}
+    found = RateLimits(connection)
+    if by_name:
+        if backend.is_server(connection):  # only a row can be locked
+            rows = [_values(RateLimit(by_name[name])) for name in sorted(by_name)]
+            connection.execute(_MAKE, rows)
+        found.load(by_name)
+    return found
+
+
+def _rate_limit(row: sa.Row[Any]) -> RateLimit:
     used = {int(end): tuple(counts) for end, counts in json.loads(row.used).items()}
-    return RateLimit(Limit(name, row.allowed, row.seconds), used, row.paused_until)
+    return RateLimit(Limit(row.name, row.allowed, row.seconds), used, row.paused_until)
 
 
 def _values(rate_limit: RateLimit) -> dict[str, Any]:
@@ -120,8 +142,12 @@ def _values(rate_limit: RateLimit) -> dict[str, Any]:
     }
 
 
-_GET: Final = sa.select(budgets).where(budgets.c.name == sa.bindparam("budget"))
-_LOCK: Final = _GET.with_for_update()
+_LOCK: Final = (
+    sa.select(budgets)
+    .where(budgets.c.name.in_(sa.bindparam("names", expanding=True)))
+    .order_by(budgets.c.name)
+    .with_for_update()
+)
 _NEW: Final = (
     "INSERT INTO budgets (name, allowed, seconds, used, paused_until)"
     " VALUES (:name, :allowed, :seconds, :used, :paused_until)"

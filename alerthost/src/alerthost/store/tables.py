@@ -318,8 +318,12 @@ receipts: Final = sa.Table(
     metadata,
     sa.Column("id", Number, primary_key=True),
     sa.Column("hook", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
     sa.Column("worker_id", sa.Text, nullable=False),
+    sa.Column("uid", sa.Text, nullable=False),
+    sa.Column("delivery", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
 sa.Index("ix_receipts_worker_id", receipts.c.worker_id, receipts.c.id)

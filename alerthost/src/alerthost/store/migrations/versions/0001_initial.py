@@ -102,8 +102,12 @@ def upgrade() -> None:
         "receipts",
         sa.Column("id", NUMBER, primary_key=True),
         sa.Column("hook", sa.Text(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
         sa.Column("worker_id", sa.Text(), nullable=False),
+        sa.Column("uid", sa.Text(), nullable=False),
+        sa.Column("delivery", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
         sqlite_autoincrement=True,
     )
     _create_index("ix_receipts_worker_id", "receipts", ["worker_id", "id"])

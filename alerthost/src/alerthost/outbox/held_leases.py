@@ -1,0 +1,144 @@
+"""The leases that this process holds: waiting for a worker, being sent, or to be completed.
+
+A slow destination delays no other: a waiting lease is taken by whichever worker is free, and a
+lane takes few workers at once.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from alerthost.outbox import leasing
+from alerthost.outbox.leasing import Lease, Share
+from alerthost.outbox.retry_policy import LaneState
+
+AHEAD: Final = 64
+"""Most deliveries that are leased before a worker is free for them."""
+
+WITHIN: Final = 0.02
+"""Seconds in which the deliveries leased ahead are sent, at the pace of the last attempts."""
+
+REMEMBERED: Final = 1000
+"""Most lanes whose pace is remembered."""
+
+
+class HeldLeases:
+    """The leases of one process.
+
+    Args:
+        workers: number of workers; half of them may be busy with unhealthy lanes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._half = max(1, workers // 2)
+        self._together = min(self._half, leasing.MOST_IN_FLIGHT)
+        self._lock = threading.Lock()
+        self._waiting: list[Lease] = []
+        self._sending: dict[int, tuple[Lease, float]] = {}
+        self._held: dict[int, float | None] = {}
+        self._pace: float | None = None
+        self._quick: OrderedDict[int, int] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether any lease is held."""
+        return bool(self._held)
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the lease of a delivery, given by its row, is held."""
+        return number in self._held
+
+    def seconds_held(self, number: int) -> float | None:
+        """Return for how long a lease has been held, by this process's own clock.
+
+        None if it is not, or if its attempt has ended.
+        """
+        since = self._held.get(number)
+        return None if since is None else time.monotonic() - since
+
+    def share(self, now: float, workers: int) -> Share:
+        """Return the most that may be leased now.
+
+        Args:
+            now: the time, in seconds of the epoch.
+            workers: how many share the work; the caller is one that is free.
+        """
+        with self._lock:
+            idle = max(1, workers - len(self._sending))
+            ahead = _fitting(self._pace, workers)
+            busy = self._busy_lanes()
+            free = sum(busy[each.incident.lane_id] < self._together for each in self._waiting)
+            unhealthy = sum(map(_is_unhealthy, self._waiting)) + sum(
+                _is_unhealthy(each) or each.leased_at < now - leasing.SLOW
+                for each, _ in self._sending.values()
+            )
+        return Share(
+            most=max(1, idle + ahead - free),
+            once=max(1, idle - free),
+            unhealthy=self._half - unhealthy,
+            together=self._together,
+            quick=self._quick,
+        )
+
+    def add(self, leases: Iterable[Lease]) -> None:
+        """Hold new leases, which wait for a worker."""
+        with self._lock:
+            for each in leases:
+                self._held[each.id] = time.monotonic()
+                bisect.insort(self._waiting, each, key=lambda lease: lease.urgency)
+
+    def take(self) -> Lease | None:
+        """Return the most urgent waiting lease whose lane has room for one more attempt."""
+        with self._lock:
+            busy = self._busy_lanes()
+            for position, each in enumerate(self._waiting):
+                if busy[each.incident.lane_id] < self._together:
+                    del self._waiting[position]
+                    self._sending[each.id] = each, time.monotonic()
+                    return each
+        return None
+
+    def take_back(self) -> tuple[Lease, ...]:
+        """Return all waiting leases, whose attempts are not started."""
+        with self._lock:
+            waiting, self._waiting = tuple(self._waiting), []
+        return waiting
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a lease waits for a worker."""
+        return bool(self._waiting)
+
+    def sent(self, lease: Lease) -> None:
+        """Note that the attempt of a lease has ended, and how long it took."""
+        with self._lock:
+            _, since = self._sending.pop(lease.id)
+            seconds = time.monotonic() - since
+            self._pace = seconds if self._pace is None else 0.8 * self._pace + 0.2 * seconds
+            self._held[lease.id] = None
+            lane = lease.incident.lane_id
+            self._quick.pop(lane, None)
+            self._quick[lane] = max(self._together, _fitting(seconds, self._together))
+            if len(self._quick) > REMEMBERED:
+                self._quick.popitem(last=False)
+
+    def complete(self, leases: Iterable[Lease]) -> None:
+        """Forget leases that are completed."""
+        for each in leases:
+            self._held.pop(each.id, None)
+
+    def _busy_lanes(self) -> Mapping[int, int]:
+        return Counter(each.incident.lane_id for each, _ in self._sending.values())
+
+
+def _fitting(seconds: float | None, workers: int) -> int:
+    """Return how many attempts of some seconds fit into `WITHIN`; 0 if that is not known."""
+    return 0 if seconds is None else min(AHEAD, int(workers * WITHIN / max(seconds, 1e-6)))
+
+
+def _is_unhealthy(lease: Lease) -> bool:
+    return lease.lane is not LaneState.HEALTHY
