@@ -418,7 +418,7 @@ class TestDeliveries:
         post(running.url, [ALERT, {**ALERT, "key": "web"}])
         engine = running._app.backend.engine
         engine._dispatcher.plan_ahead()
-        assert engine._dispatcher.lease("gone")
+        assert engine._dispatcher.next("gone", workers=1)
         browser = browse(running)
         browser.open("/console/deliveries/all?operation=discard&state=queued")
         assert browser.page.title == "Discard 2 queued deliveries?"

@@ -6,6 +6,7 @@ the last page is as fast as the first.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -24,6 +25,7 @@ from alerthost.outbox.admin_rows import (
     build_incident_rows,
 )
 from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
+from alerthost.outbox.rate_limit_store import read_names
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.submission import Note, SubmissionOutcome
@@ -166,7 +168,9 @@ class AdminLists:
                 minutes = sent.setdefault(row.lane_id, [0] * MINUTES)
                 minutes[max(0, min(row.minute, MINUTES - 1))] += row.number
             found = connection.execute(_LANES).all()
-            limits = [rate_limit_store.load(connection, lane.budgets) for lane in found]
+            names = [read_names(lane.budgets) for lane in found]
+            known = rate_limit_store.find(connection, itertools.chain.from_iterable(names))
+            limits = [[known[name] for name in each if name in known] for each in names]
         return tuple(
             Service(
                 installation=lane.installation,
@@ -183,7 +187,7 @@ class AdminLists:
                 ),
             )
             for lane, limited in zip(found, limits, strict=True)
-            for free in (rate_limit_store.free_at(limited, now, urgent=False),)
+            for free in (max((each.free_at(now, urgent=False) for each in limited), default=now),)
         )
 
     def incidents(self, which: IncidentFilter, after: int | None, most: int) -> Page[IncidentRow]:

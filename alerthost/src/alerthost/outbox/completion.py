@@ -114,14 +114,13 @@ Result: TypeAlias = EndedAttempt | UnusedLease | OrphaningLease
 
 def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
     """Complete leases, in order."""
-    for kind, together in itertools.groupby(results, key=type):
-        several: Sequence[Any] = tuple(together)
-        if kind is EndedAttempt:
-            record_attempts(uow, several)
+    for ended, together in itertools.groupby(results, lambda each: isinstance(each, EndedAttempt)):
+        if ended:
+            record_attempts(uow, [each for each in together if isinstance(each, EndedAttempt)])
             continue
-        for each in several:
+        for each in together:
             at = attrs.evolve(uow, now=each.at)
-            if kind is UnusedLease:
+            if isinstance(each, UnusedLease):
                 return_lease(at, each.lease)
             else:
                 orphan(at, each.lease, ORPHANED)

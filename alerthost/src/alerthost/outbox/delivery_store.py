@@ -287,7 +287,7 @@ def promote(uow: UnitOfWork, *numbers: int) -> Collection[int]:
 
     Return the incidents, among those given by their rows, that have unfinished deliveries.
     """
-    queues: dict[int, list[sa.Row[Any]]] = {}
+    queues: dict[int, list[Any]] = {}
     found = uow.connection.execute(_QUEUES, {"numbers": numbers}).all()
     for row in sorted(found, key=lambda row: row.position):
         queues.setdefault(row.incident_id, []).append(row)
@@ -303,7 +303,7 @@ def promote(uow: UnitOfWork, *numbers: int) -> Collection[int]:
     return queues.keys()
 
 
-_QUEUES: Final[sa.Select[Any]] = sa.select(
+_QUEUES: Final = sa.select(
     deliveries.c.id,
     deliveries.c.incident_id,
     deliveries.c.lane_id,

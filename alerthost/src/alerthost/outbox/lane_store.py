@@ -255,7 +255,7 @@ _NEW_LANE: Final = sa.text(
 _ONE: Final = sa.select(channels).where(
     channels.c.lane_id == sa.bindparam("lane"), channels.c.name == sa.bindparam("channel")
 )
-FAILING: Final[sa.Select[Any]] = (
+FAILING: Final = (
     sa.select(channels.c.id, channels.c.lane_id)
     .where(channels.c.lane_id.in_(sa.bindparam("lanes", expanding=True)), FAILS)
     .order_by(channels.c.id)

@@ -135,7 +135,7 @@ class _Lane:
     in_flight: list[tuple[int, int | None]]
     slow: bool
     due: float | None = None
-    chosen: list[sa.Row[Any]] = attrs.field(factory=list)
+    chosen: list[Any] = attrs.field(factory=list)
     spared: bool = False
 
     def may_start(self, row: sa.Row[Any], most_where_slow: int) -> bool:
@@ -195,7 +195,7 @@ class Leasing:
                 return leased
         return ()
 
-    def _choose(self, ready: Sequence[sa.Row[Any]]) -> Sequence[_Lane]:
+    def _choose(self, ready: Sequence[Any]) -> Sequence[_Lane]:
         """Choose the heads of some lanes that are sent next."""
         connection, now, share = self.uow.connection, self.uow.now, self.share
         which = {"lanes": [lane.id for lane in ready], "now": now, "far": now + FAR}
@@ -237,17 +237,17 @@ class Leasing:
             found.append(lane)
         return found
 
-    def _heads(self, which: Mapping[str, Any], most: int) -> Mapping[int, list[sa.Row[Any]]]:
+    def _heads(self, which: Mapping[str, Any], most: int) -> Mapping[int, list[Any]]:
         """Return heads of lanes that are due and whose channel works, the most urgent first."""
         connection = self.uow.connection
         first = _FIRST_HEADS[backend.is_server(connection)]
         numbers = connection.execute(first, {**which, "each": most}).scalars().all()
         return _by_lane(connection.execute(_HEADS, {"numbers": numbers}))
 
-    def _load_limits(self, rows: Iterable[sa.Row[Any]]) -> None:
+    def _load_limits(self, rows: Iterable[Any]) -> None:
         self._limits.load(name for row in rows for name in read_names(row.spends))
 
-    def _lease(self, chosen: Sequence[sa.Row[Any]]) -> Sequence[Lease]:
+    def _lease(self, chosen: Sequence[Any]) -> Sequence[Lease]:
         """Lease heads, except those whose incident another transaction changes, or just has."""
         connection, now = self.uow.connection, self.uow.now
         refs = {row.id: incident_store.ref_of(row) for row in chosen}
@@ -317,7 +317,7 @@ class _Choice:
     _most_where_slow: int
     _used_up: dict[tuple[str, bool], float] = attrs.field(init=False, factory=dict)
 
-    def choose(self, lane: _Lane, rows: Iterable[sa.Row[Any]]) -> None:
+    def choose(self, lane: _Lane, rows: Iterable[Any]) -> None:
         """Choose heads of a lane, given in the order in which they are tried."""
         now = self._uow.now
         for row in rows:
@@ -407,14 +407,14 @@ def _sleep(uow: UnitOfWork, lanes_: Collection[int]) -> None:
     lane_store.postpone(uow, due)
 
 
-def _by_lane(rows: Iterable[sa.Row[Any]]) -> Mapping[int, list[sa.Row[Any]]]:
-    found: dict[int, list[sa.Row[Any]]] = {}
+def _by_lane(rows: Iterable[Any]) -> Mapping[int, list[Any]]:
+    found: dict[int, list[Any]] = {}
     for row in rows:
         found.setdefault(row.lane_id, []).append(row)
     return found
 
 
-def _in_order(probes: Sequence[sa.Row[Any]], heads: Sequence[sa.Row[Any]]) -> Sequence[sa.Row[Any]]:
+def _in_order(probes: Sequence[Any], heads: Sequence[Any]) -> Sequence[Any]:
     """Return heads in the order in which they are tried: probes beside the most urgent one."""
     first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
     return (*first, *heads[1:])
@@ -453,7 +453,7 @@ def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     return sa.or_(moment <= sa.bindparam("now"), moment > sa.bindparam("far"))
 
 
-_OF_HEADS: Final[sa.Select[Any]] = (
+_OF_HEADS: Final = (
     sa.select(
         *(
             deliveries.c[name]
@@ -473,16 +473,14 @@ _OF_HEADS: Final[sa.Select[Any]] = (
     .outerjoin(channels, lane_store.OF_DELIVERY)
 )
 _BY_URGENCY: Final = (deliveries.c.urgency, deliveries.c.id)
-_HEADS: Final[sa.Select[Any]] = _OF_HEADS.where(
+_HEADS: Final = _OF_HEADS.where(
     deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
 ).order_by(*_BY_URGENCY)
-_DUE_HEADS: Final[sa.Select[Any]] = _OF_HEADS.where(
+_DUE_HEADS: Final = _OF_HEADS.where(
     deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head, _is_due(deliveries.c.due)
 )
-_URGENT_HEAD: Final[sa.Select[Any]] = (
-    _DUE_HEADS.where(lane_store.HEALTHY, URGENT).order_by(*_BY_URGENCY).limit(1)
-)
-_PROBE: Final[sa.Select[Any]] = (
+_URGENT_HEAD: Final = _DUE_HEADS.where(lane_store.HEALTHY, URGENT).order_by(*_BY_URGENCY).limit(1)
+_PROBE: Final = (
     _DUE_HEADS.where(channels.c.id == sa.bindparam("channel"), _is_due(lane_store.GATE))
     .order_by(
         deliveries.c.is_repeat,
@@ -523,7 +521,7 @@ def _first_heads(*, server: bool) -> sa.Select[Any]:
 
 
 _FIRST_HEADS: Final = {server: _first_heads(server=server) for server in (False, True)}
-_IN_FLIGHT_NOW: Final[sa.Select[Any]] = (
+_IN_FLIGHT_NOW: Final = (
     sa.select(deliveries.c.lane_id, deliveries.c.attempts, channels.c.id.label("channel_id"))
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(channels, lane_store.OF_DELIVERY)

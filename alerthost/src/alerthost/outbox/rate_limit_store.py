@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -35,6 +35,12 @@ def names_of_lane(connection: sa.Connection, lane: int) -> str:
     """Return the names of the budgets from which a lane opened last, as it keeps them."""
     which = sa.select(lanes.c.budgets).where(lanes.c.id == lane)
     return str(connection.execute(which).scalar_one())
+
+
+def find(connection: sa.Connection, names: Iterable[str]) -> Mapping[str, RateLimit]:
+    """Return the rate limits of budgets by their names, without locking them."""
+    rows = connection.execute(_GET, {"names": list(set(names))})
+    return {row.name: _rate_limit(row) for row in rows}
 
 
 @attrs.frozen(eq=False)
@@ -142,12 +148,8 @@ def _values(rate_limit: RateLimit) -> dict[str, Any]:
     }
 
 
-_LOCK: Final = (
-    sa.select(budgets)
-    .where(budgets.c.name.in_(sa.bindparam("names", expanding=True)))
-    .order_by(budgets.c.name)
-    .with_for_update()
-)
+_GET: Final = sa.select(budgets).where(budgets.c.name.in_(sa.bindparam("names", expanding=True)))
+_LOCK: Final = _GET.order_by(budgets.c.name).with_for_update()
 _NEW: Final = (
     "INSERT INTO budgets (name, allowed, seconds, used, paused_until)"
     " VALUES (:name, :allowed, :seconds, :used, :paused_until)"
