@@ -204,6 +204,7 @@ try:
 except StoreError as error:
     print(accepted)
     print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
 try:
     engine.drain()
 except StoreError as error:
