@@ -75,14 +75,14 @@ class UnitOfWork:
     actions: Actions
     observes_delivered: bool = True
 
-    def may_repeat(self, ref: IncidentRef) -> bool:
-        """Check that a delivery which may have arrived may be sent again."""
-        action = self.actions.get(ref.action)
+    def may_repeat(self, name: str) -> bool:
+        """Check that an action may send a delivery again which may have arrived."""
+        action = self.actions.get(name)
         return action is None or action.capabilities.idempotent
 
-    def is_record(self, ref: IncidentRef) -> bool:
-        """Check that deliveries to an incident are records, which open nothing."""
-        action = self.actions.get(ref.action)
+    def is_record(self, name: str) -> bool:
+        """Check that an action sends records, which open nothing."""
+        action = self.actions.get(name)
         return action is not None and action.capabilities.record
 
 

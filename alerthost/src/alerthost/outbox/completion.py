@@ -137,7 +137,7 @@ def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
     pairs = [(each, rows[each.lease.id]) for each in ended if each.lease.id in rows]
     late = [pair for pair in pairs if not _is_held(*pair)]
     for each, row in late:
-        if each.arrived and uow.may_repeat(each.lease.delivery.ref):
+        if each.arrived and uow.may_repeat(each.lease.delivery.ref.action):
             _note_late(uow, row, each.lease, _handle_of(each.lease, each.outcome))
     if late:  # another attempt may be about the same incident
         rows = {row.number: row for row in uow.connection.execute(_ATTEMPTED, which)}
@@ -243,7 +243,7 @@ def _change_of(
     state = incident_store.provider_state_of(row).after(
         operation, delivered=ended.delivered, may_have_arrived=ended.arrived
     )
-    if uow.is_record(lease.delivery.ref) and not json.loads(row.follow_ups):
+    if uow.is_record(lease.delivery.ref.action) and not json.loads(row.follow_ups):
         state = ProviderState()  # nothing is open, and nothing is to be recorded later
     elif _confirms(lease) and ended.delivered:
         state = attrs.evolve(state, unconfirmed=False)

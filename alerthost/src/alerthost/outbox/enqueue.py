@@ -52,7 +52,7 @@ def end(
     if provider_state.may_be_open:
         return
     closing = None
-    if again and provider_state.unconfirmed and uow.may_repeat(stored.incident.ref):
+    if again and provider_state.unconfirmed and uow.may_repeat(stored.incident.ref.action):
         closing = delivery_store.find_newest(uow.connection, stored.id, Operation.RESOLVE)
     if closing is None:
         incident_store.close_incident(uow, stored.id)

@@ -413,14 +413,25 @@ def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredInci
             severity=Severity(row.severity),
             handle=json.loads(row.handle) if row.handle else None,
             holders=held,
-            rules=tuple(json.loads(row.rules)),
-            follow_ups=tuple(map(Operation, json.loads(row.follow_ups))),
+            rules=_read_texts(row.rules),
+            follow_ups=_read_operations(row.follow_ups),
         ),
         provider_state=provider_state_of(row),
         opened_at=row.opened_at,
         summary=row.summary,
         orphaned=row.orphaned,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_texts(stored: str) -> tuple[str, ...]:
+    """Read the names of rules, of which there are few."""
+    return tuple(json.loads(stored))
+
+
+@functools.lru_cache(maxsize=64)
+def _read_operations(stored: str) -> tuple[Operation, ...]:
+    return tuple(map(Operation, json.loads(stored)))
 
 
 def provider_state_of(row: sa.Row[Any]) -> ProviderState:

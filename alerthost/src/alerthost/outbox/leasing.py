@@ -324,7 +324,7 @@ class _Choice:
             if not lane.may_start(row, self._most_where_slow):
                 continue
             failing = lane.slow or row.channel_state != LaneState.HEALTHY
-            repeats = self._uow.may_repeat(incident_store.ref_of(row))
+            repeats = self._uow.may_repeat(row.action)
             if (
                 self._most <= 0
                 or (failing and self._unhealthy <= 0)

@@ -187,7 +187,7 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
         taken += 1
         stored = incident_store.get(uow.connection, row.incident_id)
         reason = "the process that was sending it is gone"
-        if uow.may_repeat(stored.incident.ref):
+        if uow.may_repeat(stored.incident.ref.action):
             free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
             delivery_store.update(uow.connection, row.id, **free)
         else:
