@@ -12,9 +12,9 @@ from alerthost.outbox import (
     admin_rows,
     delivery_store,
     inbox,
-    incident_store,
     leasing,
     maintenance,
+    snapshot,
 )
 from alerthost.store.tables import deliveries, incidents
 
@@ -34,8 +34,8 @@ HOT = {
     "urgent head": (leasing._URGENT_HEAD, "ix_deliveries_urgent_head"),
     "in flight": (maintenance._HELD_LEASES, "ix_deliveries_in_flight"),
     "line": (delivery_store._QUEUES.params(numbers=[1, 2]), "ix_deliveries_incident_id"),
-    "held by": (incident_store._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
-    "incidents at": (incident_store._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
+    "held by": (snapshot._HELD.params(digests=["a", "b"]), "ix_holders_digest"),
+    "incidents at": (snapshot._AT.params(digests=["a", "b"]), "uq_incidents_digest"),
     "sizes of queues": (
         delivery_store._SIZES.params(digests=["a", "b"]),
         "ix_deliveries_incident_id",

@@ -29,12 +29,12 @@ from alerthost.outbox import (
     delivery_store,
     heartbeat,
     inbox,
-    incident_store,
     lane_store,
     leasing,
     maintenance,
     plan_writer,
     planner,
+    snapshot,
 )
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.store.errors import StoreError, UnstorableError
@@ -933,7 +933,7 @@ def test_an_unreadable_database_while_planning_is_raised(
 
     submission_id = world.accept("disk")
     with monkeypatch.context() as patched:
-        patched.setattr(incident_store, "find_all_open", fail)
+        patched.setattr(snapshot, "find_all_open", fail)
         with pytest.raises(StoreError, match="cannot be used"):
             world.drain()
     assert world.engine.admin.statuses([submission_id])[0].note is None

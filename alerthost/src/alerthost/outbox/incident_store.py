@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -72,64 +72,6 @@ def get(connection: sa.Connection, number: int) -> StoredIncident:
     found = find(connection, number)
     assert found is not None  # noqa: S101 -- the caller holds a delivery or a row of it
     return found
-
-
-def find_all_open(
-    connection: sa.Connection, refs: Iterable[IncidentRef]
-) -> Mapping[IncidentRef, StoredIncident]:
-    """Return the open incidents for references, in a fixed number of queries."""
-    rows = connection.execute(_AT, {"digests": [digest(each) for each in refs]}).all()
-    return {each.incident.ref: each for each in incidents_of(connection, rows)}
-
-
-_AT: Final = sa.select(incidents).where(
-    incidents.c.active, incidents.c.digest.in_(sa.bindparam("digests", expanding=True))
-)
-
-
-@attrs.frozen
-class AlertIncidents:
-    """The incidents of an alert.
-
-    Attributes:
-        open: the incidents that it holds open, the oldest first.
-        orphaned: whether one of its incidents is orphaned.
-    """
-
-    open: tuple[StoredIncident, ...] = ()
-    orphaned: bool = False
-
-
-def find_by_alerts(
-    connection: sa.Connection, alerts: Iterable[Identity]
-) -> Mapping[Identity, AlertIncidents]:
-    """Return the incidents of each of some alerts, in a fixed number of queries."""
-    names = {digest(each): each for each in alerts}
-    found = connection.execute(_HELD, {"digests": list(names)}).all()
-    rows = sorted({row.id: row for row in found}.values(), key=lambda row: row.id)
-    stored = {each.id: each for each in incidents_of(connection, [r for r in rows if r.active])}
-    of_alert: dict[str, set[int]] = {}
-    orphaned = {row.held_by for row in found if row.orphaned}
-    for row in found:
-        of_alert.setdefault(row.held_by, set()).add(row.id)
-    return {
-        alert: AlertIncidents(
-            tuple(stored[n] for n in sorted(of_alert.get(name, ())) if n in stored),
-            name in orphaned,
-        )
-        for name, alert in names.items()
-    }
-
-
-_HELD: Final = (
-    sa.select(incidents, holders.c.digest.label("held_by"))
-    .select_from(holders)
-    .join(incidents, incidents.c.id == holders.c.incident_id)
-    .where(
-        holders.c.digest.in_(sa.bindparam("digests", expanding=True)),
-        sa.or_(incidents.c.active, incidents.c.orphaned),
-    )
-)
 
 
 def open_incident(
@@ -259,16 +201,6 @@ _HOLD: Final = sa.text(
     " SELECT :incident, :digest, :scope, :key, coalesce(max(number), -1) + 1"
     " FROM holders WHERE incident_id = :incident"
 )
-
-
-def merge_trigger(incident: Incident, delivery: Delivery) -> Incident:
-    """Return an incident with the severity, the rules and the follow-ups of one more trigger."""
-    return attrs.evolve(
-        incident,
-        severity=delivery.severity,
-        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
-        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
-    )
 
 
 def update_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:

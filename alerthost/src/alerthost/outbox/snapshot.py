@@ -7,7 +7,7 @@ of the plans before it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -17,7 +17,7 @@ from alerthost.outbox import incident_store
 from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
-from alerthost.store.tables import UtcTime, alerts
+from alerthost.store.tables import UtcTime, alerts, holders, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
 from hostspec.plugins.planning import Plan, ended_episode
@@ -71,7 +71,7 @@ class Snapshot:
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
         """Read incidents by their alerts and by reference, in a fixed number of queries."""
-        by_alert = incident_store.find_by_alerts(self.connection, which) if which else {}
+        by_alert = find_by_alerts(self.connection, which) if which else {}
         for alert, held in by_alert.items():
             for each in held.open:
                 self._incidents.setdefault(each.incident.ref, each)
@@ -79,7 +79,7 @@ class Snapshot:
             self._orphaned[alert] = held.orphaned
         unknown = [each for each in refs if each not in self._incidents]
         if unknown:
-            found = incident_store.find_all_open(self.connection, unknown)
+            found = find_all_open(self.connection, unknown)
             self._incidents.update((ref, found.get(ref)) for ref in unknown)
 
     def is_orphaned(self, alert: Identity) -> bool:
@@ -132,7 +132,7 @@ class Snapshot:
             incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
             self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
         elif delivery.operation is Operation.TRIGGER:
-            merged = incident_store.merge_trigger(found.incident, delivery)
+            merged = merge_trigger(found.incident, delivery)
             self.put(attrs.evolve(found, incident=merged))
             self.hold(ref, delivery.alert)
         elif delivery.operation is Operation.RESOLVE:
@@ -256,3 +256,72 @@ _RECORD: Final = sa.text(
 ).bindparams(
     sa.bindparam("updated_at", type_=UtcTime()), sa.bindparam("started_at", type_=UtcTime())
 )
+
+
+def find_all_open(
+    connection: sa.Connection, refs: Iterable[IncidentRef]
+) -> Mapping[IncidentRef, StoredIncident]:
+    """Return the open incidents for references, in a fixed number of queries."""
+    rows = connection.execute(_AT, {"digests": [digest(each) for each in refs]}).all()
+    return {each.incident.ref: each for each in incident_store.incidents_of(connection, rows)}
+
+
+_AT: Final = sa.select(incidents).where(
+    incidents.c.active, incidents.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+
+
+@attrs.frozen
+class AlertIncidents:
+    """The incidents of an alert.
+
+    Attributes:
+        open: the incidents that it holds open, the oldest first.
+        orphaned: whether one of its incidents is orphaned.
+    """
+
+    open: tuple[StoredIncident, ...] = ()
+    orphaned: bool = False
+
+
+def find_by_alerts(
+    connection: sa.Connection, alerts: Iterable[Identity]
+) -> Mapping[Identity, AlertIncidents]:
+    """Return the incidents of each of some alerts, in a fixed number of queries."""
+    names = {digest(each): each for each in alerts}
+    found = connection.execute(_HELD, {"digests": list(names)}).all()
+    rows = sorted({row.id: row for row in found}.values(), key=lambda row: row.id)
+    active = incident_store.incidents_of(connection, [row for row in rows if row.active])
+    stored = {each.id: each for each in active}
+    of_alert: dict[str, set[int]] = {}
+    orphaned = {row.held_by for row in found if row.orphaned}
+    for row in found:
+        of_alert.setdefault(row.held_by, set()).add(row.id)
+    return {
+        alert: AlertIncidents(
+            tuple(stored[n] for n in sorted(of_alert.get(name, ())) if n in stored),
+            name in orphaned,
+        )
+        for name, alert in names.items()
+    }
+
+
+_HELD: Final = (
+    sa.select(incidents, holders.c.digest.label("held_by"))
+    .select_from(holders)
+    .join(incidents, incidents.c.id == holders.c.incident_id)
+    .where(
+        holders.c.digest.in_(sa.bindparam("digests", expanding=True)),
+        sa.or_(incidents.c.active, incidents.c.orphaned),
+    )
+)
+
+
+def merge_trigger(incident: Incident, delivery: Delivery) -> Incident:
+    """Return an incident with the severity, the rules and the follow-ups of one more trigger."""
+    return attrs.evolve(
+        incident,
+        severity=delivery.severity,
+        rules=tuple(dict.fromkeys((*incident.rules, *delivery.rules))),
+        follow_ups=tuple(dict.fromkeys((*incident.follow_ups, *delivery.follow_ups))),
+    )
