@@ -120,7 +120,7 @@ def lists_of(admin: Admin) -> dict[str, Callable[[], object]]:
 
 
 def milliseconds(page: Callable[[], object]) -> float:
-    """Return the CPU time of reading a page once more."""
+    """Return the CPU time of reading a page that was read before."""
     page()
     before = time.process_time()
     page()

@@ -68,6 +68,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """The folder for pictures: that of the documentation if they are made anew."""
+    """The folder for pictures: with HOSTSPEC_PICTURES, that of the documentation."""
     asked = os.environ.get("HOSTSPEC_PICTURES")
     return Path(__file__).parents[2] / "docs" if asked else tmp_path

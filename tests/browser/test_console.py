@@ -28,6 +28,10 @@ PAGES = (
     "/console/alerts",
     "/console/alerts?outcome=dead",
     "/console/alerts/try",
+    "/console/accounts",
+    "/console/accounts/connect?provider=pagerduty",
+    "/console/account/acme",
+    "/console/plugins",
     "/console/activity",
     "/console/nothing",
 )

@@ -29,6 +29,10 @@ PAGES = [
     "/console/alerts",
     "/console/alerts?outcome=unmatched",
     "/console/alerts/try",
+    "/console/accounts",
+    "/console/accounts/connect?provider=pagerduty",
+    "/console/account/acme",
+    "/console/plugins",
     "/console/activity",
 ]
 CHANGES = [
@@ -38,6 +42,11 @@ CHANGES = [
     "/console/deliveries/1/discard",
     "/console/deliveries/all",
     "/console/alerts/discard",
+    "/console/accounts/connect",
+    *(
+        f"/console/account/acme/{change}"
+        for change in ("disconnect", "test", "service", "rotate", "retire", "remove")
+    ),
 ]
 
 

@@ -23,11 +23,10 @@ from alerthost.cli.session import (
     view_of,
 )
 from alerthost.config import configuration
-from alerthost.config.accounts import Accounts
+from alerthost.config.accounts import Accounts, cuts_off
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.states import incident_state
 from hostspec.delivery import Incident
-from hostspec.plugins.isolation import can_follow_up
 from hostspec.provider import Installation, Table
 from hostspec.text import shorten
 
@@ -212,12 +211,7 @@ class OpenIncidents:
         """Select the incidents that can be followed up before a change, but not after it."""
 
         def includes(incident: Incident) -> bool:
-            action = accounts.plugins.actions.get(incident.ref.action)
-            if action is None:
-                return False
-            return can_follow_up(action, incident, before) and not can_follow_up(
-                action, incident, after
-            )
+            return cuts_off(accounts.plugins, incident, before, after)
 
         return cls(accounts, before.name, place, includes)
 

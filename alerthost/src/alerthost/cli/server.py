@@ -67,7 +67,7 @@ class Server:
         self._retiring: list[threading.Thread] = []
         loaded = self._load()
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
-        self._app.add(Console(self._app).routes)
+        self._app.add(Console(self._app, path, self.reload).routes)
         with _closing_on_failure(loaded):
             self._listener = self._listen(loaded) if listens else None
             self._start(loaded, self._listener)

@@ -16,7 +16,7 @@ from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile
-from alerthost.config.plugins import NoDestinationsError, destinations_of
+from alerthost.config.plugins import NoDestinationsError, action_for, destinations_of
 from hostspec.action import AnyAction
 from hostspec.alert import Alert, Severity, Status
 from hostspec.delivery import (
@@ -97,19 +97,14 @@ def find_target(loaded: Configuration, named: str) -> Target:
     if named not in services:
         raise click.UsageError(unknown_name(named, services))
     installation, destination = services[named]
-    targets = [
-        Target(named, action, installation, settings)
-        for _, action in sorted(loaded.plugins.actions.items())
-        if action.provider == installation.provider
-        and (settings := action.settings_for(destination)) is not None
-    ]
-    if not targets:
+    found = action_for(loaded.plugins, installation, destination)
+    if found is None:
         message = (
             f"{installation.provider} cannot be tested: no action can be limited to one service"
         )
         raise click.UsageError(message)
-    # prefer an action that can close the incident
-    return max(targets, key=lambda each: each.action.capabilities.resolve)
+    action, settings = found
+    return Target(named, action, installation, settings)
 
 
 class Trial:

@@ -22,7 +22,10 @@ from alerthost.config.tables import account_name_fault
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import GET_A_KEY, Sealed, seal
 from hostspec.connect import Connected
+from hostspec.delivery import Incident
 from hostspec.errors import Fault, FaultsError
+from hostspec.plugins.isolation import can_follow_up
+from hostspec.plugins.registry import Plugins
 from hostspec.provider import Installation, Provider
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import SettingsError, secrets
@@ -52,6 +55,22 @@ class Account:
     installation: Installation[Any] | None
     faults: tuple[Fault, ...] = ()
     stored: StoredInstallation | None = None
+
+
+def cuts_off(
+    plugins: Plugins,
+    incident: Incident,
+    before: Installation[Any],
+    after: Installation[Any] | None,
+) -> bool:
+    """Check whether an incident can be followed up before a change of its account only.
+
+    The account is removed if `after` is None.
+    """
+    action = plugins.actions.get(incident.ref.action)
+    if action is None or not can_follow_up(action, incident, before):
+        return False
+    return after is None or not can_follow_up(action, incident, after)
 
 
 @attrs.frozen

@@ -101,15 +101,15 @@ def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
         fields, raw = _fields(kind), below
     option = f"--set {name}"
     declared = _declared(fields, last, location)
-    kind = _item(declared)
-    if attrs.has(kind) and not _is_list(declared):
+    kind = item_of(declared)
+    if attrs.has(kind) and not is_list(declared):
         refuse(
             option, f"is a table; set its keys, such as {name}.{next(iter(_fields(kind)))}=VALUE"
         )
     if attrs.has(kind) or typing.get_origin(kind):
         refuse(option, "is a table or a list of tables; use --settings")
     read_value = reference(option, value) if kind is Secret else _read(kind, value)
-    raw[last] = [*raw.get(last, ()), read_value] if _is_list(declared) else read_value
+    raw[last] = [*raw.get(last, ()), read_value] if is_list(declared) else read_value
 
 
 def _declared(fields: Mapping[str, Any], name: str, location: str) -> Any:
@@ -127,9 +127,9 @@ def _fields(kind: Any) -> dict[str, Any]:
 
 def _add_service(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
     lists = {
-        name: _item(kind)
+        name: item_of(kind)
         for name, kind in fields.items()
-        if _is_list(kind) and attrs.has(_item(kind)) and secret_of(_item(kind))
+        if is_list(kind) and attrs.has(item_of(kind)) and secret_of(item_of(kind))
     }
     if len(lists) != 1:
         known = ", ".join(fields)
@@ -143,16 +143,17 @@ def _add_service(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> N
     raw[key] = [*raw.get(key, ()), entry]
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Check whether a type is that of a list."""
     return typing.get_origin(kind) is tuple
 
 
-def _item(kind: Any) -> Any:
+def item_of(kind: Any) -> Any:
     """Return the type of a value, or of an entry of a list."""
-    if _is_list(kind):
-        return _item(typing.get_args(kind)[0])
+    if is_list(kind):
+        return item_of(typing.get_args(kind)[0])
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return next(_item(each) for each in typing.get_args(kind) if each is not types.NoneType)
+        return next(item_of(each) for each in typing.get_args(kind) if each is not types.NoneType)
     return kind
 
 

@@ -11,6 +11,7 @@ import attrs
 from alerthost.config.document import ConfigFile
 from alerthost.config.partial_settings import read_partially
 from alerthost.config.tables import PluginsTable
+from hostspec.action import AnyAction
 from hostspec.delivery import IncidentRef
 from hostspec.errors import Fault, describe_error
 from hostspec.plugins.loading import survey
@@ -95,6 +96,22 @@ def destinations_of(
         message = f"provider {provider.name} lists an object that is not a Destination"
         raise NoDestinationsError(message)
     return destinations
+
+
+def action_for(
+    plugins: Plugins, installation: Installation[Any], destination: Destination
+) -> tuple[AnyAction, Any] | None:
+    """Return an action with settings for one destination alone, one that resolves if possible.
+
+    None if no action can be limited to one destination.
+    """
+    found = [
+        (action, settings)
+        for _, action in sorted(plugins.actions.items())
+        if action.provider == installation.provider
+        and (settings := action.settings_for(destination)) is not None
+    ]
+    return max(found, key=lambda each: each[0].capabilities.resolve, default=None)
 
 
 @attrs.frozen

@@ -160,8 +160,8 @@ class HttpTable:
     )
     viewer_token: Secret | None = setting(
         "Viewer token",
-        help="A second token, by reference, for people who may look at the console and change "
-        "nothing. It posts no alerts.",
+        help="A second token, by reference, for viewers of the console: they see everything and "
+        "change nothing. It posts no alerts.",
         default=None,
         check=_literal_secret,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -12,8 +13,20 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from alerthost.config.accounts import open_accounts
+from alerthost.config.document import ConfigurationError
 from alerthost.config.tables import HttpTable
-from alerthost.console import activity, alerts, deliveries, incidents, overview
+from alerthost.console import (
+    accounts,
+    activity,
+    alerts,
+    deliveries,
+    incidents,
+    overview,
+    plugins,
+    service_test,
+    services,
+)
 from alerthost.console.access import Access, Role, Session, check_form, delete_cookie, set_cookie
 from alerthost.console.rendering import MEDIA_TYPES, PREFIX, link, render, static
 from alerthost.console.view import Html, Redirect, View
@@ -40,6 +53,8 @@ NAVIGATION: Final = (
     ("/incidents", "Incidents"),
     ("/deliveries", "Deliveries"),
     ("/alerts", "Alerts"),
+    ("/accounts", "Accounts"),
+    ("/plugins", "Plugins"),
     ("/activity", "Activity"),
 )
 
@@ -77,6 +92,11 @@ _PAGES: Final[Mapping[str, Handler]] = {
     "/deliveries/progress": deliveries.show_progress,
     "/alerts": alerts.show_list,
     "/alerts/try": alerts.show_try,
+    "/accounts": accounts.show_list,
+    "/accounts/connect": accounts.show_connect,
+    "/account/{account}": accounts.show,
+    "/account/{account}/service": services.show,
+    "/plugins": plugins.show_list,
     "/activity": activity.show_list,
 }
 
@@ -87,6 +107,13 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/deliveries/{number:int}/discard": deliveries.discard,
     "/deliveries/all": deliveries.change_all,
     "/alerts/discard": alerts.discard,
+    "/accounts/connect": accounts.connect,
+    "/account/{account}/disconnect": accounts.disconnect,
+    "/account/{account}/test": service_test.run,
+    "/account/{account}/service": services.save,
+    "/account/{account}/rotate": services.rotate,
+    "/account/{account}/retire": services.retire,
+    "/account/{account}/remove": services.remove,
 }
 
 _QUESTIONS: Final[Mapping[str, Handler]] = {"/alerts/try": alerts.explain}
@@ -94,10 +121,18 @@ _QUESTIONS: Final[Mapping[str, Handler]] = {"/alerts/try": alerts.explain}
 
 
 class Console:
-    """The pages of the console, as ``routes`` for the HTTP application."""
+    """The pages of the console, as ``routes`` for the HTTP application.
 
-    def __init__(self, http: HttpApp) -> None:
+    Args:
+        http: serves the routes.
+        path: of the configuration.
+        reload: reloads it; returns False if it has faults.
+    """
+
+    def __init__(self, http: HttpApp, path: Path, reload: Callable[[], bool]) -> None:
         self._http = http
+        self._open_accounts = functools.partial(open_accounts, path)
+        self._reload = reload
         self._access = Access()
         self.routes = [
             Route("/", self._counted(self._root), methods=["GET"]),
@@ -184,13 +219,16 @@ class Console:
             query=dict(request.query_params),
             fields=fields,
             number=request.path_params.get("number", 0),
+            account=request.path_params.get("account", ""),
             client=client_of(request),
+            open_accounts=self._open_accounts,
+            reload=self._reload,
         )
 
     def _respond(self, handler: Handler, view: View, path: str) -> Response:
         try:
             result = handler(view)
-        except AdminError as error:
+        except (AdminError, ConfigurationError) as error:
             raise Rejection(409, "refused", str(error)) from None
         except StoreError as error:
             reason, log = "the store cannot be read or written", f"the store fails: {error}"
@@ -263,7 +301,9 @@ def _common(session: Session, table: HttpTable, path: str, now: float) -> dict[s
         "role": session.role,
         "may_act": session.role is Role.OPERATOR,
         "may_sign_out": table.token is not None,
-        "navigation": [(link(url), name, url == section) for url, name in NAVIGATION],
+        "navigation": [
+            (link(url), name, url.rstrip("s") == section.rstrip("s")) for url, name in NAVIGATION
+        ],
         "now": now,
     }
 

@@ -10,6 +10,7 @@ from alerthost.console.rendering import link
 from alerthost.console.view import MOST, Html, Redirect, View, existing
 from alerthost.outbox.admin_lists import IncidentFilter
 from alerthost.outbox.admin_rows import IncidentRow
+from hostspec.action import Capabilities
 from hostspec.alert import Severity
 from hostspec.delivery import IncidentState, Operation
 
@@ -61,6 +62,8 @@ def show(view: View) -> Html:
     history = view.admin.lists.history(row.id, view.after, _TIMELINE)
     incident = row.incident
     gone = missing(view.configuration, incident.ref.action, incident.ref.installation)
+    action = view.configuration.plugins.actions.get(incident.ref.action)
+    can = action.capabilities if action else Capabilities()
     values = {
         "row": row,
         "state": state_of(row, view),
@@ -70,16 +73,15 @@ def show(view: View) -> Html:
         "after": history.after,
         "gone": gone,
         "may_resolve": (row.open or row.orphaned) and not gone,
-        "may_acknowledge": row.open and not gone and _may_acknowledge(row),
-        "resolves": Operation.RESOLVE in incident.follow_ups,
+        "may_acknowledge": row.open
+        and not gone
+        and can.acknowledge
+        and Operation.ACKNOWLEDGE in incident.follow_ups
+        and incident.state is IncidentState.TRIGGERED,
+        "resolves": can.resolve and Operation.RESOLVE in incident.follow_ups,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
     return Html("incident.html", values)
-
-
-def _may_acknowledge(row: IncidentRow) -> bool:
-    acknowledges = Operation.ACKNOWLEDGE in row.incident.follow_ups
-    return acknowledges and row.incident.state is IncidentState.TRIGGERED
 
 
 def state_of(row: IncidentRow, view: View) -> str:

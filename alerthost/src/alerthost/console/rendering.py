@@ -9,7 +9,7 @@ import importlib.resources
 import json
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -73,7 +73,7 @@ def pretty(value: object) -> str:
 def link(path: str, **query: object) -> str:
     """Return the URL of a page of the console; empty values are left out."""
     given = {name: value for name, value in query.items() if value not in {None, ""}}
-    return f"{PREFIX}{path}{'?' if given else ''}{urlencode(given)}"
+    return f"{PREFIX}{quote(path)}{'?' if given else ''}{urlencode(given)}"
 
 
 def counted(count: int, word: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from alerthost.config.accounts import Accounts
 from alerthost.config.configuration import Configuration
 from alerthost.config.plugins import LaneNames
 from alerthost.console.access import Session
@@ -35,7 +37,10 @@ class View:
         query: parameters of the URL.
         fields: of the form that was sent; empty for a request that changes nothing.
         number: of the object that the path names; 0 without one.
+        account: that the path names; empty without one.
         client: the address of the browser.
+        open_accounts: opens the accounts of the file and the store.
+        reload: uses changed accounts from now on; returns False if the configuration has faults.
     """
 
     engine: Engine
@@ -46,7 +51,10 @@ class View:
     query: Mapping[str, str]
     fields: Mapping[str, str]
     number: int
+    account: str
     client: str
+    open_accounts: Callable[[], AbstractContextManager[Accounts]]
+    reload: Callable[[], bool]
 
     @property
     def admin(self) -> Admin:

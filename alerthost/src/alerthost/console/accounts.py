@@ -1,0 +1,186 @@
+"""The pages *Accounts*: the list, one account, connecting one by hand, and disconnecting it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from alerthost.config.accounts import Account, Accounts, Consequences, cuts_off
+from alerthost.config.plugins import NoDestinationsError, destinations_of
+from alerthost.console import forms
+from alerthost.console.rendering import link
+from alerthost.console.view import Html, Redirect, View
+from alerthost.outbox.activity import Change
+from hostspec.errors import Fault
+from hostspec.provider import Destination, DestinationTable, Installation
+from hostspec.settings import SettingsError, info_of, key_of
+
+DEEDS = {
+    "connected": "The account is connected. Rules can name it now.",
+    "saved": "The change is saved, and in use.",
+    "unused": "The change is saved. It is not in use yet: the configuration has a fault, which "
+    "alerthost has logged.",
+}
+"""Confirmations of a change, by the parameter `done`."""
+
+
+@attrs.frozen
+class Effect:
+    """The effect of a change of an account.
+
+    Attributes:
+        rules: faults of rules that the change would cause, and actions that it would change.
+        incidents: number of open incidents that could not be followed up any more.
+    """
+
+    rules: Consequences
+    incidents: int
+
+
+def show_list(view: View) -> Html:
+    """List the accounts of the file and of the store."""
+    with view.open_accounts() as accounts:
+        found = [(each, *_destinations(accounts, each)) for each in accounts.all()]
+        providers = sorted(accounts.plugins.providers.items())
+        notes = accounts.notes()
+    values = {
+        "rows": [
+            (account, reason or ", ".join(each.name for each in destinations))
+            for account, destinations, reason in found
+        ],
+        "providers": [(name, provider.label) for name, provider in providers],
+        "notes": notes,
+        "disconnected": view.query.get("done") == "disconnected",
+    }
+    return Html("accounts.html", values)
+
+
+def _destinations(accounts: Accounts, account: Account) -> tuple[Sequence[Destination], str]:
+    """Return the services of an account, and why they are not known."""
+    if account.installation is None:
+        return (), ""
+    try:
+        return destinations_of(accounts.provider(account.provider), account.installation), ""
+    except NoDestinationsError as error:
+        return (), str(error)
+
+
+def show(view: View) -> Html:
+    """Show one account with its services."""
+    with view.open_accounts() as accounts:
+        account = accounts.find(view.account)
+        installation, stored = account.installation, account.stored is not None
+        table = accounts.provider(account.provider).table() if installation else None
+        columns, rows = _table(table, installation)
+        destinations, reason = _destinations(accounts, account)
+        effect = effect_of(view, accounts, account, None) if stored else None
+    values = {
+        "account": account,
+        "columns": columns,
+        "rows": rows,
+        "destinations": destinations,
+        "reason": reason,
+        "may_edit": stored and table is not None,
+        "effect": effect,
+        "done": DEEDS.get(view.query.get("done", ""), ""),
+    }
+    return Html("account.html", values)
+
+
+def _table(
+    table: DestinationTable[Any] | None, installation: Installation[Any] | None
+) -> tuple[Sequence[str], Sequence[tuple[str, Sequence[str]]]]:
+    """Return the columns of a table of services, and its rows, each with its id."""
+    if table is None or installation is None:
+        return (), ()
+    attrs.resolve_types(table.row)
+    fields = attrs.fields(table.row)
+    rows = [
+        (row["id"], [_cell(row.get(key_of(field), "")) for field in fields])
+        for row in table.rows(installation.settings)
+    ]
+    return [info_of(field).label for field in fields], rows
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def effect_of(
+    view: View, accounts: Accounts, account: Account, after: Installation[Any] | None
+) -> Effect:
+    """Return the effect of a change of an account; None for its removal."""
+    before = account.installation
+    incidents = 0
+    if before is not None:
+        most = view.admin.count_open(account.name)
+        rows = view.admin.incidents(installation=account.name, most=most)
+        incidents = sum(cuts_off(accounts.plugins, row.incident, before, after) for row in rows)
+    return Effect(accounts.consequences(account.name, after), incidents)
+
+
+def show_connect(view: View) -> Html:
+    """Show the form to connect an account by hand."""
+    return _form(view, view.query.get("provider", ""), "", {}, [])
+
+
+def connect(view: View) -> Html | Redirect:
+    """Connect an account by hand."""
+    provider, name = view.fields.get("provider", ""), view.fields.get("name", "").strip()
+    with view.open_accounts() as accounts:
+        offered = accounts.provider(provider)
+        raw = forms.read(offered.settings, view.fields, "settings")
+        faults: list[Fault] = []
+        if reason := accounts.name_fault(name):
+            faults.append(Fault("name", reason))
+        try:
+            installation = accounts.plugins.installation(provider, name or "new", raw)
+            faults += [
+                each.below("settings") for each in accounts.check(provider, name or "new", raw)
+            ]
+        except SettingsError as error:
+            faults += [each.below("settings") for each in error.faults]
+        if faults:
+            return _form(view, provider, name, raw, faults)
+        accounts.add(installation)
+    changed = Change("connected", f"account {name}", "", provider)
+    return applied(view, name, changed, done="connected")
+
+
+def _form(
+    view: View, provider: str, name: str, raw: dict[str, Any], faults: Sequence[Fault]
+) -> Html:
+    with view.open_accounts() as accounts:
+        offered = accounts.provider(provider)
+    fields = forms.fields_of(offered.settings, raw, faults, "settings")
+    named = [fault.reason for fault in faults if fault.path == "name"]
+    values = {
+        "provider": provider,
+        "label": offered.label,
+        "name": name,
+        "name_faults": named,
+        "fields": fields,
+        "faults": [
+            each for each in forms.general_faults(fields, faults) if not each.startswith("name:")
+        ],
+    }
+    return Html("connect.html", values, 422 if faults else 200)
+
+
+def disconnect(view: View) -> Redirect:
+    """Remove an account from the store."""
+    with view.open_accounts() as accounts:
+        stored = accounts.find_stored(view.account)
+        accounts.store.installations.remove(stored)
+    view.admin.record(view.actor, Change("disconnected", f"account {view.account}", "connected"))
+    view.reload()
+    return Redirect(link("/accounts", done="disconnected"))
+
+
+def applied(view: View, account: str, changed: Change, done: str = "saved") -> Redirect:
+    """Record a change of an account, and use it from now on."""
+    view.admin.record(view.actor, changed)
+    used = view.reload()
+    return Redirect(link(f"/account/{account}", done=done if used else "unused"))
