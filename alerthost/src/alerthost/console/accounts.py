@@ -15,7 +15,7 @@ from alerthost.console.view import Html, Redirect, View
 from alerthost.outbox.activity import Change
 from hostspec.errors import Fault
 from hostspec.provider import Destination, DestinationTable, Installation
-from hostspec.settings import SettingsError, info_of, key_of
+from hostspec.settings import info_of, key_of
 
 DEEDS = {
     "connected": "The account is connected. Rules can name it now.",
@@ -132,19 +132,12 @@ def connect(view: View) -> Html | Redirect:
     with view.open_accounts() as accounts:
         offered = accounts.provider(provider)
         raw = forms.read(offered.settings, view.fields, "settings")
-        faults: list[Fault] = []
+        faults = [each.below("settings") for each in accounts.check(provider, name, raw)]
         if reason := accounts.name_fault(name):
             faults.append(Fault("name", reason))
-        try:
-            installation = accounts.plugins.installation(provider, name or "new", raw)
-            faults += [
-                each.below("settings") for each in accounts.check(provider, name or "new", raw)
-            ]
-        except SettingsError as error:
-            faults += [each.below("settings") for each in error.faults]
         if faults:
             return _form(view, provider, name, raw, faults)
-        accounts.add(installation)
+        accounts.add(accounts.plugins.installation(provider, name, raw))
     changed = Change("connected", f"account {name}", "", provider)
     return applied(view, name, changed, done="connected")
 
