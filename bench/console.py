@@ -43,11 +43,11 @@ INSERTS = (
     CASE WHEN i % 3 THEN 'error' ELSE 'critical' END, '[]', '[]', i % 5 = 0, 1, 0, i % 1000 = 1,
     :start + i * :each * 10, :start + i * :each * 10, 1, 'd' || i, 'Disk full on db-' || i
     FROM n WHERE i <= :incidents""",
-    f"""INSERT INTO deliveries (id, uid, incident_id, lane_id, submission_id, operation, severity,
-    body, state, position, is_head, urgency, due, accepted_at, attempts, outcome, reason,
+    f"""INSERT INTO deliveries (id, uid, incident_id, lane_id, channel, submission_id, operation,
+    severity, body, state, position, is_head, urgency, due, accepted_at, attempts, outcome, reason,
     finished_at)
     {NUMBERS} i, 'u' || i, i / 10 % :incidents + 1, (i / 10 % :incidents + 1) % :services + 1,
-    's' || i, 'trigger', 'error', :body, CASE WHEN i % 100 = 0 THEN 'rejected'
+    'pagerduty.trigger ', 's' || i, 'trigger', 'error', :body, CASE WHEN i % 100 = 0 THEN 'rejected'
     WHEN i % 100 = 1 THEN 'coalesced' WHEN i > :most - 10000 THEN 'queued' ELSE 'delivered' END,
     1, i > :most - 10000, 0, 0, :start + i * :each, 1, '', '',
     CASE WHEN i > :most - 10000 AND i % 100 > 1 THEN NULL ELSE :start + i * :each END FROM n""",

@@ -27,6 +27,7 @@ from recorder import SILENT, UPDATING, rule_of
 from alerthost.outbox import (
     completion,
     delivery_store,
+    heads,
     heartbeat,
     inbox,
     lane_store,
@@ -801,7 +802,7 @@ def test_an_orphan_with_another_holder_opens_for_that_holder(worlds: Callable[..
 
 
 def test_more_lanes_than_one_query_reads_are_served(worlds: Callable[..., World]) -> None:
-    teams = [f"{number}" for number in range(leasing.LOOK + 2)]
+    teams = [f"{number}" for number in range(heads.LOOK + 2)]
     world = worlds(rules=lambda plugins: [rule_of(plugins, teams=teams)])
     spent = Limit("spent", 1, 60.0)
     world.page.limits = lambda delivery, *_: (  # type: ignore[method-assign]

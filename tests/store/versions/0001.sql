@@ -58,6 +58,7 @@ CREATE TABLE deliveries (
 	uid TEXT NOT NULL, 
 	incident_id INTEGER NOT NULL, 
 	lane_id INTEGER NOT NULL, 
+	channel TEXT NOT NULL, 
 	submission_id TEXT NOT NULL, 
 	operation TEXT NOT NULL, 
 	severity TEXT NOT NULL, 
@@ -85,9 +86,9 @@ CREATE TABLE deliveries (
 	CONSTRAINT fk_deliveries_incident_id_incidents FOREIGN KEY(incident_id) REFERENCES incidents (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_deliveries_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
 );
-INSERT INTO "deliveries" VALUES(1,'ef3704dff89d42878a38243ed071e295',1,1,'b6fac7dd79d44643a683ae2c09b7281e','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "open"}, "alert": {"scope": "", "key": "open"}, "severity": "error", "message": {"text": "open"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','delivered',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'delivered','',0,1795000000.0);
-INSERT INTO "deliveries" VALUES(2,'855f79ea06894207ae97ab294e46ad6d',2,1,'2310c4ad941146be9c1c496a5bb3b19f','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "refused"}, "alert": {"scope": "", "key": "refused"}, "severity": "error", "message": {"text": "refused"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','rejected',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'rejected','no such field',0,1795000000.0);
-INSERT INTO "deliveries" VALUES(3,'5ac81d28653749abb25e4efcf372fe03',3,1,'065b09b7125a4958b25ce336f1f20df4','trigger','critical','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "waiting"}, "alert": {"scope": "", "key": "waiting"}, "severity": "critical", "message": {"text": "waiting"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','queued',1,1,1794999100.0,1.79500000082557392127e+09,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'unreachable','',0,NULL);
+INSERT INTO "deliveries" VALUES(1,'ef3704dff89d42878a38243ed071e295',1,1,'pager.page ','b6fac7dd79d44643a683ae2c09b7281e','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "open"}, "alert": {"scope": "", "key": "open"}, "severity": "error", "message": {"text": "open"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','delivered',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'delivered','',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(2,'855f79ea06894207ae97ab294e46ad6d',2,1,'pager.page ','2310c4ad941146be9c1c496a5bb3b19f','trigger','error','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "refused"}, "alert": {"scope": "", "key": "refused"}, "severity": "error", "message": {"text": "refused"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','rejected',0,0,1794999700.0,1795000000.0,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'rejected','no such field',0,1795000000.0);
+INSERT INTO "deliveries" VALUES(3,'5ac81d28653749abb25e4efcf372fe03',3,1,'pager.page ','065b09b7125a4958b25ce336f1f20df4','trigger','critical','{"operation": "trigger", "ref": {"action": "pager.page", "installation": "acme", "destination": "all", "correlation_key": "waiting"}, "alert": {"scope": "", "key": "waiting"}, "severity": "critical", "message": {"text": "waiting"}, "rules": ["Pages"], "repairs": [], "notes": [], "follow_ups": ["acknowledge", "resolve", "update"], "over": false}','queued',1,1,1794999100.0,1.79500000082557392127e+09,1795000000.0,0,1,NULL,NULL,NULL,NULL,0,0,NULL,'unreachable','',0,NULL);
 CREATE TABLE holders (
 	incident_id INTEGER NOT NULL, 
 	digest VARCHAR(32) NOT NULL, 
@@ -214,6 +215,8 @@ CREATE INDEX ix_incidents_changed_at ON incidents (active, changed_at);
 CREATE UNIQUE INDEX uq_incidents_digest ON incidents (digest) WHERE active;
 CREATE INDEX ix_holders_digest ON holders (digest);
 CREATE INDEX ix_deliveries_state ON deliveries (state, finished_at);
+CREATE INDEX ix_deliveries_channel ON deliveries (lane_id, channel, attempts, urgency, id) WHERE is_head = 1;
+CREATE INDEX ix_deliveries_due ON deliveries (lane_id, due) WHERE is_head = 1;
 CREATE INDEX ix_deliveries_head ON deliveries (lane_id, urgency, id) WHERE is_head;
 CREATE INDEX ix_deliveries_lane_id ON deliveries (lane_id, id);
 CREATE INDEX ix_deliveries_submission_id ON deliveries (submission_id);

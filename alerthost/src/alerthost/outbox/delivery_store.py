@@ -187,7 +187,8 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
 def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert deliveries."""
     if rows:
-        connection.execute(_NEW_DELIVERY, rows)
+        numbered = [{**row, "of_incident": row["incident_id"]} for row in rows]
+        connection.execute(_NEW_DELIVERY, numbered)
 
 
 def place_all(connection: sa.Connection, places: Sequence[Mapping[str, Any]]) -> None:
@@ -357,4 +358,8 @@ def delivery_of(row: sa.Row[Any]) -> Delivery:
     return load_delivery(row.body)
 
 
-_NEW_DELIVERY: Final = sa.insert(deliveries)
+_NEW_DELIVERY: Final = sa.insert(deliveries).values(
+    channel=sa.select(lane_store.CHANNEL_OF_INCIDENT)
+    .where(incidents.c.id == sa.bindparam("of_incident"))
+    .scalar_subquery()
+)

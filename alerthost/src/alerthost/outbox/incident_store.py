@@ -220,6 +220,8 @@ def record_provider_state(
         sa.update(incidents).where(incidents.c.id == number),
         {**attrs.asdict(provider_state), "changed_at": uow.now, **changes},
     )
+    if changes:
+        lane_store.follow_incidents(uow.connection, [number])
 
 
 @attrs.frozen
@@ -249,6 +251,7 @@ def record_provider_changes(uow: UnitOfWork, changes: Mapping[int, ProviderChang
         for number, each in changes.items()
     ]
     uow.connection.execute(_PROVIDER_CHANGE, rows)
+    lane_store.follow_incidents(uow.connection, [*changes])
 
 
 def close_incident(uow: UnitOfWork, number: int, **changes: Any) -> None:

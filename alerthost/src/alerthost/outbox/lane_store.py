@@ -20,21 +20,19 @@ from alerthost.outbox.retry_policy import LaneState
 from alerthost.store.tables import channels, deliveries, incidents, lanes
 from hostspec.delivery import IncidentRef
 
-CHANNEL_NAME: Final = (
+CHANNEL_OF_INCIDENT: Final = (
     incidents.c.action
     + sa.literal_column("' '")
     + sa.case((incidents.c.handle.is_(None), sa.literal_column("''")), else_=incidents.c.budgets)
 )
-"""The channel of a delivery, by its incident."""
+"""The name of the channel of an incident's deliveries, which they keep in a column."""
 
 OF_DELIVERY: Final = sa.and_(
-    channels.c.lane_id == deliveries.c.lane_id, channels.c.name == CHANNEL_NAME
+    channels.c.lane_id == deliveries.c.lane_id, channels.c.name == deliveries.c.channel
 )
 """Joins the channel of a delivery, where one is kept: one that never failed is not."""
 
 FAILS: Final = channels.c.failures > 0
-HEALTHY: Final = sa.or_(channels.c.id.is_(None), ~FAILS)
-
 GATE: Final = sa.func.coalesce(
     sa.case((deliveries.c.attempts == 0, channels.c.first_due), else_=channels.c.due), 0.0
 )
@@ -117,10 +115,18 @@ def channel_name(action: str, budgets: str = "") -> str:
     return f"{action} {budgets}"
 
 
+def follow_incidents(connection: sa.Connection, numbers: Collection[int]) -> None:
+    """Move the queued deliveries of incidents, given by their rows, to the incidents' channels."""
+    if numbers:
+        connection.execute(_FOLLOW, {"numbers": numbers})
+
+
 def channel_of_incident(connection: sa.Connection, number: int) -> str:
     """Return the name of the channel of an incident's deliveries."""
     return str(
-        connection.execute(sa.select(CHANNEL_NAME).where(incidents.c.id == number)).scalar_one()
+        connection.execute(
+            sa.select(CHANNEL_OF_INCIDENT).where(incidents.c.id == number)
+        ).scalar_one()
     )
 
 
@@ -256,12 +262,24 @@ _ONE: Final = sa.select(channels).where(
     channels.c.lane_id == sa.bindparam("lane"), channels.c.name == sa.bindparam("channel")
 )
 FAILING: Final = (
-    sa.select(channels.c.id, channels.c.lane_id)
+    sa.select(channels)
     .where(channels.c.lane_id.in_(sa.bindparam("lanes", expanding=True)), FAILS)
     .order_by(channels.c.id)
 )
 """The channels of some lanes that fail now."""
 
+_FOLLOW: Final = (
+    sa.update(deliveries)
+    .where(
+        deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
+        deliveries.c.finished_at.is_(None),
+    )
+    .values(
+        channel=sa.select(CHANNEL_OF_INCIDENT)
+        .where(incidents.c.id == deliveries.c.incident_id)
+        .scalar_subquery()
+    )
+)
 _LOCK: Final = (
     sa.select(lanes.c.id, lanes.c.budgets)
     .where(lanes.c.id.in_(sa.bindparam("lanes", expanding=True)))

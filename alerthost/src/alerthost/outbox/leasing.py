@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, incident_store, lane_store, rate_limit_store
+from alerthost.outbox import backend, delivery_store, incident_store, lane_store
 from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.heads import FAR, Heads
 from alerthost.outbox.rate_limit_store import RateLimits, read_names
-from alerthost.outbox.retry_policy import LONGEST_PAUSE, LaneState
+from alerthost.outbox.retry_policy import LaneState
 from alerthost.outbox.serialisation import load_delivery
-from alerthost.store.tables import URGENT, channels, deliveries, incidents, lanes
+from alerthost.store.tables import channels, deliveries, incidents, lanes
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
 
@@ -30,20 +31,11 @@ MOST_IN_FLIGHT: Final = 4
 MOST_WHERE_SLOW: Final = 2
 """Most first attempts in flight at once in a lane where one takes long."""
 
-LOOK: Final = 64
-"""Most heads of one lane that are looked through for one that may be sent."""
-
 MOMENT: Final = 0.02
 """Seconds after which a lane is checked again that another transaction is changing."""
 
-LOOK_AGAIN: Final = 0.5
-"""Seconds after which a lane is checked again in which nothing may be sent now."""
-
 SLOW: Final = 2.0
 """Seconds after which an attempt in flight makes its lane a slow one, which gets few workers."""
-
-FAR: Final = LONGEST_PAUSE + 60.0
-"""Seconds: nothing is due later than that, so a later moment means that the clock went back."""
 
 HandleKey: TypeAlias = tuple[str, str, str]
 """Action, installation and destination: attempts there most likely open under one handle."""
@@ -153,6 +145,11 @@ class _Lane:
             return row.channel_id not in first
         return not self.slow or len(first) < most_where_slow
 
+    @property
+    def left(self) -> bool:
+        """Whether it stays due: heads of it are chosen, or might be."""
+        return self.spared or bool(self.chosen)
+
     def choose(self, row: sa.Row[Any]) -> None:
         """Lease a head."""
         self.in_flight.append((row.attempts + 1, row.channel_id))
@@ -187,8 +184,7 @@ class Leasing:
         which = {**_moment(self.uow.now, self.share.together), "most": self.share.most}
         while rows := connection.execute(ready, which).all():
             found = self._choose(rows)
-            lane_store.postpone(self.uow, {each.id: each.due for each in found if each.due})
-            _sleep(self.uow, [e.id for e in found if not (e.due or e.chosen or e.spared)])
+            lane_store.postpone(self.uow, {each.id: each.due for each in found if not each.left})
             chosen = [row for each in found for row in each.chosen]
             if chosen and (leased := self._lease(chosen)):
                 self._limits.save()
@@ -198,20 +194,14 @@ class Leasing:
     def _choose(self, ready: Sequence[Any]) -> Sequence[_Lane]:
         """Choose the heads of some lanes that are sent next."""
         connection, now, share = self.uow.connection, self.uow.now, self.share
-        which = {"lanes": [lane.id for lane in ready], "now": now, "far": now + FAR}
+        numbers = [lane.id for lane in ready]
         in_flight: dict[int, list[tuple[int, int | None]]] = {}
-        for row in connection.execute(_IN_FLIGHT_NOW, which):
+        for row in connection.execute(_IN_FLIGHT_NOW, {"lanes": numbers}):
             in_flight.setdefault(row.lane_id, []).append((row.attempts, row.channel_id))
-        heads = self._heads(which, -(-share.most // len(ready)))
-        failing = connection.execute(lane_store.FAILING, which).all() if share.unhealthy > 0 else ()
-        probes = _by_lane(
-            row
-            for channel in failing
-            for row in connection.execute(
-                _PROBE, {**which, "lane": channel.lane_id, "channel": channel.id}
-            )
-        )
-        self._load_limits(row for rows in (*heads.values(), *probes.values()) for row in rows)
+        heads = Heads(connection, now, numbers)
+        first = heads.first(-(-share.most // len(ready)))
+        probes = {lane: heads.probes(lane) for lane in numbers if share.unhealthy > 0}
+        self._load_limits(row for rows in (*first.values(), *probes.values()) for row in rows)
         where_slow = MOST_WHERE_SLOW if share.unhealthy > 0 else 1
         choice = _Choice(
             self.uow, self._limits, share.most, share.once, share.unhealthy, where_slow
@@ -225,24 +215,18 @@ class Leasing:
                 held,
                 slow=bool(held) and now - row.leased_at > SLOW,
             )
-            first, behind = probes.get(row.id, []), heads.get(row.id, [])
-            choice.choose(lane, _in_order(first, behind))
-            if behind and not (lane.chosen or lane.spared):
-                # others may go where the first ones cannot: from other budgets, or urgent
-                one = {**which, "lanes": [row.id], "lane": row.id}
-                behind = self._heads(one, LOOK)[row.id]
-                urgent = connection.execute(_URGENT_HEAD, one).all()
-                self._load_limits((*behind, *urgent))
-                choice.choose(lane, (*_in_order(first, behind), *urgent))
+            tried, behind = probes.get(row.id, ()), first.get(row.id, ())
+            choice.choose(lane, _in_order(tried, behind))
+            if behind and not lane.left:
+                behind = heads.further(row.id)
+                self._load_limits(behind)
+                choice.choose(lane, _in_order(tried, behind))
             found.append(lane)
+        idle = [lane.id for lane in found if lane.due is None and not lane.left]
+        soonest = heads.soonest(idle) if idle else {}
+        for lane in found:
+            lane.due = soonest.get(lane.id, lane.due)
         return found
-
-    def _heads(self, which: Mapping[str, Any], most: int) -> Mapping[int, list[Any]]:
-        """Return heads of lanes that are due and whose channel works, the most urgent first."""
-        connection = self.uow.connection
-        first = _FIRST_HEADS[backend.is_server(connection)]
-        numbers = connection.execute(first, {**which, "each": most}).scalars().all()
-        return _by_lane(connection.execute(_HEADS, {"numbers": numbers}))
 
     def _load_limits(self, rows: Iterable[Any]) -> None:
         self._limits.load(name for row in rows for name in read_names(row.spends))
@@ -344,8 +328,6 @@ class _Choice:
             self._most -= 1
             self._unhealthy -= failing
             self._once -= not repeats
-        if lane.chosen or lane.spared:
-            lane.due = None
 
 
 def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
@@ -396,24 +378,6 @@ def still_holds(connection: sa.Connection, lease: Lease) -> bool:
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
 
 
-def _sleep(uow: UnitOfWork, lanes_: Collection[int]) -> None:
-    """Postpone lanes until a delivery of theirs is due; without end where none is queued."""
-    if not lanes_:
-        return
-    due: dict[int, float | None] = dict.fromkeys(lanes_)
-    for row in uow.connection.execute(_SOONEST, {"lanes": list(lanes_)}):
-        is_later = uow.now < row.due <= uow.now + FAR
-        due[row.lane_id] = row.due if is_later else uow.now + LOOK_AGAIN
-    lane_store.postpone(uow, due)
-
-
-def _by_lane(rows: Iterable[Any]) -> Mapping[int, list[Any]]:
-    found: dict[int, list[Any]] = {}
-    for row in rows:
-        found.setdefault(row.lane_id, []).append(row)
-    return found
-
-
 def _in_order(probes: Sequence[Any], heads: Sequence[Any]) -> Sequence[Any]:
     """Return heads in the order in which they are tried: probes beside the most urgent one."""
     first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
@@ -449,98 +413,13 @@ _READY: Final = _NEXT.where(_HAS_ROOM)
 _HEALTHY_READY: Final = _NEXT.where(_HAS_FAST_ROOM)
 
 
-def _is_due(moment: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    return sa.or_(moment <= sa.bindparam("now"), moment > sa.bindparam("far"))
-
-
-_OF_HEADS: Final = (
-    sa.select(
-        *(
-            deliveries.c[name]
-            for name in (
-                *("id", "lane_id", "urgency", "operation", "severity", "attempts", "tried_at"),
-            )
-        ),
-        *(incidents.c[each.name] for each in attrs.fields(IncidentRef)),
-        rate_limit_store.NAMES.label("spends"),
-        lane_store.CHANNEL_NAME.label("channel"),
-        channels.c.id.label("channel_id"),
-        sa.func.coalesce(channels.c.failures, 0).label("failures"),
-        sa.func.coalesce(channels.c.state, LaneState.HEALTHY).label("channel_state"),
-    )
-    .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .join(lanes, lanes.c.id == deliveries.c.lane_id)
-    .outerjoin(channels, lane_store.OF_DELIVERY)
-)
-_BY_URGENCY: Final = (deliveries.c.urgency, deliveries.c.id)
-_HEADS: Final = _OF_HEADS.where(
-    deliveries.c.id.in_(sa.bindparam("numbers", expanding=True))
-).order_by(*_BY_URGENCY)
-_DUE_HEADS: Final = _OF_HEADS.where(
-    deliveries.c.lane_id == sa.bindparam("lane"), deliveries.c.is_head, _is_due(deliveries.c.due)
-)
-_URGENT_HEAD: Final = _DUE_HEADS.where(lane_store.HEALTHY, URGENT).order_by(*_BY_URGENCY).limit(1)
-_PROBE: Final = (
-    _DUE_HEADS.where(channels.c.id == sa.bindparam("channel"), _is_due(lane_store.GATE))
-    .order_by(
-        deliveries.c.is_repeat,
-        deliveries.c.attempts,
-        sa.case((deliveries.c.severity == Severity.CRITICAL, 0), else_=1),
-        *_BY_URGENCY,
-    )
-    .limit(1)
-)
-_FIRST_OF_LANE: Final = (
-    sa.select(deliveries.c.id)
-    .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .outerjoin(channels, lane_store.OF_DELIVERY)
-    .where(
-        deliveries.c.lane_id == lanes.c.id,
-        deliveries.c.is_head,
-        _is_due(deliveries.c.due),
-        lane_store.HEALTHY,
-    )
-    .order_by(*_BY_URGENCY)
-    .limit(sa.bindparam("each"))
-    .correlate(lanes)
-)
-
-
-def _first_heads(*, server: bool) -> sa.Select[Any]:
-    """Return the query for the first heads of each of some lanes: each lane by the index."""
-    of_lanes = lanes.c.id.in_(sa.bindparam("lanes", expanding=True))
-    if server:
-        first = _FIRST_OF_LANE.lateral()
-        return sa.select(first.c.id).select_from(sa.join(lanes, first, sa.true())).where(of_lanes)
-    head = deliveries.alias("head")
-    return (
-        sa.select(head.c.id)
-        .select_from(sa.join(lanes, head, head.c.id.in_(_FIRST_OF_LANE)))
-        .where(of_lanes)
-    )
-
-
-_FIRST_HEADS: Final = {server: _first_heads(server=server) for server in (False, True)}
 _IN_FLIGHT_NOW: Final = (
     sa.select(deliveries.c.lane_id, deliveries.c.attempts, channels.c.id.label("channel_id"))
-    .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .outerjoin(channels, lane_store.OF_DELIVERY)
     .where(
         deliveries.c.lane_id.in_(sa.bindparam("lanes", expanding=True)),
         deliveries.c.worker_id.is_not(None),
     )
-)
-_SOONEST: Final = (
-    sa.select(
-        deliveries.c.lane_id,
-        sa.func.min(
-            sa.case((deliveries.c.due < lane_store.GATE, lane_store.GATE), else_=deliveries.c.due)
-        ).label("due"),
-    )
-    .join(incidents, incidents.c.id == deliveries.c.incident_id)
-    .outerjoin(channels, lane_store.OF_DELIVERY)
-    .where(deliveries.c.lane_id.in_(sa.bindparam("lanes", expanding=True)), deliveries.c.is_head)
-    .group_by(deliveries.c.lane_id)
 )
 _LEASE: Final = (
     sa.update(deliveries)

@@ -236,6 +236,7 @@ deliveries: Final = sa.Table(
         "incident_id", Number, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
     ),
     sa.Column("lane_id", Number, sa.ForeignKey("lanes.id"), nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
     sa.Column("submission_id", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("severity", sa.Text, nullable=False),
@@ -267,6 +268,18 @@ _partial_index(
     deliveries.c.urgency,
     deliveries.c.id,
     where=deliveries.c.is_head,
+)
+_partial_index(
+    "ix_deliveries_channel",
+    deliveries.c.lane_id,
+    deliveries.c.channel,
+    deliveries.c.attempts,
+    deliveries.c.urgency,
+    deliveries.c.id,
+    where=deliveries.c.is_head,
+)
+_partial_index(
+    "ix_deliveries_due", deliveries.c.lane_id, deliveries.c.due, where=deliveries.c.is_head
 )
 URGENT: Final = sa.or_(
     deliveries.c.operation == sa.literal_column("'resolve'"),

@@ -212,6 +212,7 @@ def upgrade() -> None:
             "incident_id", NUMBER, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
         ),
         sa.Column("lane_id", NUMBER, sa.ForeignKey("lanes.id"), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("submission_id", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
@@ -244,6 +245,16 @@ def upgrade() -> None:
         ["lane_id", "urgency", "id"],
         "is_head",
         on_sqlite="is_head = 1",
+    )
+    _create_index(
+        "ix_deliveries_channel",
+        "deliveries",
+        ["lane_id", "channel", "attempts", "urgency", "id"],
+        "is_head",
+        on_sqlite="is_head = 1",
+    )
+    _create_index(
+        "ix_deliveries_due", "deliveries", ["lane_id", "due"], "is_head", on_sqlite="is_head = 1"
     )
     _create_index(
         "ix_deliveries_accepted_at",
