@@ -28,6 +28,10 @@ help: ## Show the targets.
 demo: .venv/runtime ## Send realistic alerts to a stand-in of PagerDuty, and see what an operator sees.
 	@$(BIN)/alerthost demo
 
+.PHONY: console
+console: .venv/runtime ## Serve the console, with a stand-in of PagerDuty and new alerts until Ctrl-C.
+	@$(BIN)/alerthost demo --serve
+
 .PHONY: test
 test: .venv/dev ## Run the tests: on the built wheels, some on the source. COVERAGE=yes asks for all branches.
 	@echo "== tests, on the built wheels"

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+from browsing import Browser
+from waiting import wait_until
 from workspace import Workspace
 
 
@@ -26,6 +33,24 @@ def test_the_demo_shows_incidents_and_repairs_and_ends(workspace: Workspace) -> 
 
 def test_the_provider_of_the_demo_may_be_named(workspace: Workspace) -> None:
     assert workspace.alerthost("demo", "pagerduty").returncode == 0
+
+
+def test_the_console_is_served_with_new_alerts_and_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "alerthost", "demo", "--serve", "--every", "0.01"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        address = re.search(r"The console is at (http://\S+)/ until Ctrl-C", line)
+        assert address, line
+        browser = Browser(address[1])
+        wait_until(lambda: len(browser.open("/console/incidents").rows()) > 1, "incidents open")
+        wait_until(lambda: browser.open("/console/incidents?state=ended").rows(), "some resolve")
+        wait_until(lambda: "failing" in browser.open("/console/").text, "a service fails")
+        assert list(tmp_path.iterdir())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_provider_without_a_demo_is_an_error(workspace: Workspace) -> None:

@@ -137,6 +137,9 @@ class Demo(abc.ABC):
     def alerts(self) -> Sequence[str]:
         """Return the alerts, each a JSON text."""
 
+    def disturb(self) -> None:  # noqa: B027 -- a demo may go without
+        """Make some of the next attempts fail, as a service does now and then."""
+
     @abc.abstractmethod
     def table(self) -> Table:
         """Return the operator's view of the service now."""

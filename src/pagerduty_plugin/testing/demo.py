@@ -10,8 +10,12 @@ from hostspec.provider import Demo, Table
 from hostspec.text import shorten
 from pagerduty_plugin.testing.account import Incident
 from pagerduty_plugin.testing.fake import FakePagerDuty
+from pagerduty_plugin.testing.misbehaviour import failing
 
 _SERVICES: Final = ("checkout", "platform", "data")
+
+_FAILURES: Final = 3
+"""Events of the last service that fail at a time."""
 
 _NEXT_STEPS: Final = """\
 With a real account:
@@ -66,6 +70,10 @@ class PagerDutyDemo(Demo):
         """Return the lines of the shipped file."""
         shipped = files("pagerduty_plugin.testing") / "alerts.jsonl"
         return shipped.read_text(encoding="utf-8").splitlines()
+
+    def disturb(self) -> None:
+        """Make the last service fail for some events."""
+        self._fake.misbehave(failing(), times=_FAILURES, key=self._keys[_SERVICES[-1]])
 
     def table(self) -> Table:
         """Return the incidents as PagerDuty would list them."""

@@ -1,8 +1,7 @@
-"""``alerthost init`` and ``demo``: a configuration file to start from, and a stand-in to try."""
+"""``alerthost init``: writes a configuration file to start from."""
 
 from __future__ import annotations
 
-import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +10,12 @@ from typing import Any, Final
 import attrs
 import click
 
-from alerthost.cli.options import TIMEOUT, command, with_config
+from alerthost.cli.demo import demos
+from alerthost.cli.options import command, with_config
 from alerthost.cli.output import Screen
-from alerthost.cli.send import Sender
-from alerthost.cli.session import open_session
-from alerthost.config.configuration import build
-from alerthost.config.document import ConfigFile, refuse
-from alerthost.ingest.json_alerts import parse_alert
-from hostspec.normalisation import Repair
+from alerthost.config.document import refuse
 from hostspec.plugins.loading import installed, survey
 from hostspec.plugins.registry import Plugins
-from hostspec.provider import Demo, Table
 from hostspec.secret import Secret
 from hostspec.settings import info_of, key_of
 from hostspec.text import unknown_name
@@ -61,7 +55,7 @@ def init(path: Path, provider: str | None) -> None:
     plugins = survey(installed())
     names = list(plugins.providers)
     if provider is None and len(names) != 1:
-        names = list(_demos(plugins))
+        names = list(demos(plugins))
     name = provider or (names[0] if len(names) == 1 else "")
     if name not in plugins.providers:
         raise click.UsageError(unknown_name(name, plugins.providers))
@@ -116,56 +110,3 @@ def _example(field: attrs.Attribute[Any]) -> str:
 
 def _is_secret(field: attrs.Attribute[Any]) -> bool:
     return Secret in (field.type, *typing.get_args(field.type))
-
-
-@command("Show how it works, without an account.", example="alerthost demo")
-@click.argument("provider", required=False)
-def demo(provider: str | None) -> None:
-    """Show how it works, without an account: send realistic alerts to a stand-in.
-
-    PROVIDER is required if several installed plugins have a demo.
-    """
-    found = _demos(survey(installed()))
-    if provider is None and len(found) != 1:
-        names = ", ".join(found)
-        message = f"choose a demo: {names}" if found else "no installed plugin has a demo"
-        raise click.UsageError(message)
-    name = provider or next(iter(found))
-    if name not in found:
-        raise click.UsageError(unknown_name(name, found))
-    screen = Screen()
-    screen.exit(success=_run(found[name], screen))
-
-
-def _demos(plugins: Plugins) -> dict[str, Demo]:
-    found = {name: provider.demo() for name, provider in sorted(plugins.providers.items())}
-    return {name: each for name, each in found.items() if each}
-
-
-def _run(demo: Demo, screen: Screen) -> bool:
-    """Run a demo on a temporary store; return whether everything was delivered."""
-    with demo as stage, tempfile.TemporaryDirectory(prefix="alerthost-") as folder:
-        alerts = stage.alerts()
-        source = ConfigFile(str(Path(folder, "alerthost.toml")), "", stage.configuration())
-        repairs: list[tuple[str, ...]] = []
-
-        def show_repair(place: str, repair: Repair) -> None:
-            repairs.append((place.removeprefix("line "), repair.field, repair.reason))
-
-        screen.print_lines(stage.introduction(), "bold")
-        screen.print()
-        with (
-            open_session(source, build(source), screen) as session,
-            screen.progress("sending", len(alerts)) as session.tracker.advance,
-        ):
-            session.tracker.show_repair = show_repair
-            read = (parse_alert(f"line {number}", text) for number, text in enumerate(alerts, 1))
-            Sender(session).run(read, TIMEOUT)
-            session.finish()
-        screen.print()
-        screen.print(session.tracker.tally.summary(), "bold")
-        screen.print()
-        screen.table(stage.table())
-        screen.table(Table("Repairs", ("line", "field", "repair"), tuple(repairs)))
-        screen.print_lines(stage.next_steps())
-    return session.tracker.tally.all_well

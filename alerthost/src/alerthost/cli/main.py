@@ -6,6 +6,7 @@ from alerthost.cli import (  # noqa: F401 -- each adds its commands
     check,
     connect,
     deliveries,
+    demo,
     explain,
     getting_started,
     incidents,
