@@ -11,7 +11,7 @@ import pytest
 from chromium import Console
 from playwright.sync_api import Browser, BrowserContext, Page
 from serving import TOKEN, run
-from workspace import CHECKOUT, PLATFORM, Workspace
+from workspace import CHECKOUT, PLATFORM, STORE_KEY, Workspace
 
 from pagerduty_plugin.testing import FakePagerDuty
 
@@ -25,6 +25,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     folder = tmp_path_factory.mktemp("console")
+    (folder / "alerthost.key").write_text(STORE_KEY, encoding="utf-8")
     (folder / "pd_platform").write_text(f"{PLATFORM}\n", encoding="utf-8")
     with FakePagerDuty() as fake:
         fake.add_service("checkout", CHECKOUT)
@@ -32,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         workspace = Workspace(folder, fake)
         workspace.configure_http(
             ("match = ['severity=~\"error|critical\"', 'team=\"data\"']", ""),
-            http='token = "env:ALERTHOST_TOKEN"',
+            http='token = "env:ALERTHOST_TOKEN"\n[store]\nkey = "file:alerthost.key"',
         )
         yield workspace
 

@@ -10,6 +10,7 @@ from chromium import Console
 from playwright.sync_api import Browser, Page, expect
 from serving import TOKEN
 
+from pagerduty_plugin.testing import App
 from pagerduty_plugin.testing.misbehaviour import failing
 
 pytestmark = pytest.mark.proof
@@ -30,6 +31,8 @@ PAGES = (
     "/console/alerts/try",
     "/console/accounts",
     "/console/accounts/connect?provider=pagerduty",
+    "/console/accounts/connect?provider=pagerduty&way=hand",
+    "/console/accounts/connect?provider=pagerduty&way=token",
     "/console/account/acme",
     "/console/plugins",
     "/console/activity",
@@ -115,6 +118,33 @@ def test_deliveries_that_were_given_up_are_replayed(filled: Console, page: Page)
     filled.post(alert("cron/report", severity="error"))
     page.goto(f"{filled.url}/console/")
     page.get_by_role("link", name="1 delivery rejected").wait_for()
+
+
+def test_account_is_connected_at_pagerduty_and_the_session_goes_on(
+    console: Console, page: Page
+) -> None:
+    """PagerDuty is another site, so its redirect does not bring the session's cookie."""
+    fake, url = console.workspace.fake, console.url.replace("127.0.0.1", "localhost")
+    fake.register_app(App(app_id="PAPP", redirect_urls=(f"{url}/console/accounts/installed",)))
+    console.sign_in(page, url)
+    page.get_by_role("link", name="Accounts").click()
+    page.get_by_role("link", name="Connect PagerDuty").click()
+    page.get_by_label("App id").fill("PAPP")
+    page.get_by_text("Optional settings").click()
+    page.locator("[name='settings.install_url']").fill(fake.url)
+    page.locator("[name='settings.base_url']").fill(fake.url)
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_role("link", name="Continue at PagerDuty").click()
+    page.get_by_label("checkout").check()
+    page.locator("form button, form input[type=submit]").first.click()
+    page.get_by_text("The account is connected.").wait_for()
+    expect(page.get_by_role("cell", name="checkout").first).to_be_visible()
+    page.get_by_text("Signed in as operator").wait_for()
+    page.get_by_role("button", name="Send a test").first.click()
+    page.get_by_text("All well: the provider accepted every message.").wait_for()
+    page.goto(f"{fake.url}/")
+    page.evaluate("url => { location.href = url }", f"{url}/console/incidents")
+    page.get_by_role("heading", name="Incidents").wait_for()
 
 
 def test_form_is_filled_in_and_sent_by_keyboard_alone(console: Console, page: Page) -> None:

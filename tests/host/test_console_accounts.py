@@ -47,6 +47,8 @@ def browser(running: Server, workspace: Workspace) -> Browser:
     browser.open("/console/accounts")
     link = browser.page.html.find("a", string="Connect PagerDuty")
     assert link
+    link = browser.open(str(link["href"])).html.find("a", string="By hand")
+    assert link
     browser.open(str(link["href"]))
     page = connect(browser, workspace)
     assert (page.status, page.title) == (200, "shop")
@@ -128,7 +130,7 @@ def test_fault_of_a_new_account_is_shown_beside_its_field(
     running: Server, workspace: Workspace, changes: dict[str, str], field: str, reason: str
 ) -> None:
     browser = Browser(running.url)
-    browser.open("/console/accounts/connect?provider=pagerduty")
+    browser.open("/console/accounts/connect?provider=pagerduty&way=hand")
     connect(browser, workspace, **changes)
     page = browser.page
     assert page.status == 422
@@ -141,7 +143,7 @@ def test_fault_of_a_new_account_is_shown_beside_its_field(
 
 def test_fault_of_no_field_is_shown_too(running: Server, workspace: Workspace) -> None:
     browser = Browser(running.url)
-    browser.open("/console/accounts/connect?provider=pagerduty")
+    browser.open("/console/accounts/connect?provider=pagerduty&way=hand")
     path, fields = browser.page.form("Connect")
     kept = {name: value for name, value in fields.items() if "services" not in name}
     page = browser.post(path, {**kept, "name": "shop", f"{SERVICE}.name": "x"})
@@ -226,7 +228,7 @@ def test_consequences_are_shown_before_an_account_is_removed(
     page = browser.send("Disconnect shop")
     assert "The account is disconnected." in page.text
     assert page.rows() == []
-    browser.open("/console/accounts/connect?provider=pagerduty")
+    browser.open("/console/accounts/connect?provider=pagerduty&way=hand")
     page = connect(browser, workspace, name="other")
     assert "It is not in use yet" in browser.page.text
 

@@ -67,13 +67,20 @@ class Page:
             for form in self.html.find_all("form")
             if any(each.get_text(strip=True) == button for each in form.find_all("button"))
         )
-        fields = {str(each["name"]): _value(each) for each in found.select("[name]")}
+        fields = {
+            str(each["name"]): _value(each)
+            for each in found.select("[name]")
+            if each.get("type") != "checkbox" or each.has_attr("checked")
+        }
         return str(found["action"]), fields
 
 
 def _value(field: Tag) -> str:
     if field.name == "textarea":
         return field.get_text()
+    if field.name == "select":
+        chosen = field.select_one("option[selected]") or field.option
+        return chosen.get_text() if chosen else ""
     return str(field.get("value", ""))
 
 

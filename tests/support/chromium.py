@@ -38,9 +38,9 @@ class Console:
         """Post alerts."""
         assert post(self.url, list(alerts), Authorization=f"Bearer {TOKEN}").status == 202
 
-    def sign_in(self, page: Page) -> None:
-        """Sign in as an operator."""
-        page.goto(f"{self.url}/")
+    def sign_in(self, page: Page, url: str = "") -> None:
+        """Sign in as an operator; under another address, if one is given."""
+        page.goto(f"{url or self.url}/")
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Overview").wait_for()

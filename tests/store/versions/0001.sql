@@ -9,6 +9,13 @@ CREATE TABLE activity (
 	before TEXT NOT NULL, 
 	after TEXT NOT NULL
 );
+CREATE TABLE pending_installs (
+	state TEXT NOT NULL, 
+	expires_at VARCHAR(32) NOT NULL, 
+	body TEXT NOT NULL, 
+	used BOOLEAN NOT NULL, 
+	CONSTRAINT pk_pending_installs PRIMARY KEY (state)
+);
 CREATE TABLE alerts (
 	id INTEGER NOT NULL, 
 	scope TEXT NOT NULL, 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from alerthost.outbox.planner import WatchPlanned
     from alerthost.store.database import Database
     from alerthost.store.installations import Installations, StoredInstallation
+    from alerthost.store.pending_installs import PendingInstallStore
     from hostspec.delivery import Receipt
 
 _SQLITE: Final = "sqlite:///"
@@ -57,12 +58,14 @@ class Store:
         location: its name in messages.
         key: that seals secrets, by reference; None if the table has no key.
         installations: reads and changes them.
+        pending: the install flows that began.
         folder: that references to files start from.
     """
 
     location: str
     key: Secret | None
     installations: Installations
+    pending: PendingInstallStore
     folder: Path
 
     def read(self) -> Stored:
@@ -86,11 +89,13 @@ def open_store(source: ConfigFile) -> Iterator[Store]:
     """Open the store of a file; it is created by the first write."""
     table = source.table("store", StoreTable)
     from alerthost.store.installations import Installations  # noqa: PLC0415 -- slow imports
+    from alerthost.store.pending_installs import PendingInstallStore  # noqa: PLC0415 -- likewise
 
     with database_of(source) as database:
         name = table.url if database.file else database.name
         installations = Installations(database, table.key)
-        yield Store(f"store {name}", table.key, installations, source.folder)
+        pending = PendingInstallStore(database)
+        yield Store(f"store {name}", table.key, installations, pending, source.folder)
 
 
 def read(source: ConfigFile) -> Stored:

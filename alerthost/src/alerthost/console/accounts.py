@@ -1,4 +1,4 @@
-"""The pages *Accounts*: the list, one account, connecting one by hand, and disconnecting it."""
+"""The pages *Accounts*: the list, one account, and disconnecting it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import attrs
 
 from alerthost.config.accounts import Account, Accounts, Consequences, cuts_off
 from alerthost.config.plugins import NoDestinationsError, destinations_of
-from alerthost.console import forms
 from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View
-from alerthost.outbox.activity import Change
-from hostspec.errors import Fault
+from alerthost.outbox.activity import Actor, Change
 from hostspec.provider import Destination, DestinationTable, Installation
 from hostspec.settings import info_of, key_of
 
 DEEDS = {
     "connected": "The account is connected. Rules can name it now.",
+    "skipped": "The account is connected. Some services were skipped; Activity has the reasons.",
     "saved": "The change is saved, and in use.",
     "unused": "The change is saved. It is not in use yet: the configuration has a fault, which "
     "alerthost has logged.",
@@ -121,47 +120,6 @@ def effect_of(
     return Effect(accounts.consequences(account.name, after), incidents)
 
 
-def show_connect(view: View) -> Html:
-    """Show the form to connect an account by hand."""
-    return _form(view, view.query.get("provider", ""), "", {}, [])
-
-
-def connect(view: View) -> Html | Redirect:
-    """Connect an account by hand."""
-    provider, name = view.fields.get("provider", ""), view.fields.get("name", "").strip()
-    with view.open_accounts() as accounts:
-        offered = accounts.provider(provider)
-        raw = forms.read(offered.settings, view.fields, "settings")
-        faults = [each.below("settings") for each in accounts.check(provider, name, raw)]
-        if reason := accounts.name_fault(name):
-            faults.append(Fault("name", reason))
-        if faults:
-            return _form(view, provider, name, raw, faults)
-        accounts.add(accounts.plugins.installation(provider, name, raw))
-    changed = Change("connected", f"account {name}", "", provider)
-    return applied(view, name, changed, done="connected")
-
-
-def _form(
-    view: View, provider: str, name: str, raw: dict[str, Any], faults: Sequence[Fault]
-) -> Html:
-    with view.open_accounts() as accounts:
-        offered = accounts.provider(provider)
-    fields = forms.fields_of(offered.settings, raw, faults, "settings")
-    named = [fault.reason for fault in faults if fault.path == "name"]
-    values = {
-        "provider": provider,
-        "label": offered.label,
-        "name": name,
-        "name_faults": named,
-        "fields": fields,
-        "faults": [
-            each for each in forms.general_faults(fields, faults) if not each.startswith("name:")
-        ],
-    }
-    return Html("connect.html", values, 422 if faults else 200)
-
-
 def disconnect(view: View) -> Redirect:
     """Remove an account from the store."""
     with view.open_accounts() as accounts:
@@ -172,8 +130,10 @@ def disconnect(view: View) -> Redirect:
     return Redirect(link("/accounts", done="disconnected"))
 
 
-def applied(view: View, account: str, changed: Change, done: str = "saved") -> Redirect:
+def applied(
+    view: View, account: str, actor: Actor, change: Change, done: str = "saved"
+) -> Redirect:
     """Record a change of an account, and use it from now on."""
-    view.admin.record(view.actor, changed)
+    view.admin.record(actor, change)
     used = view.reload()
     return Redirect(link(f"/account/{account}", done=done if used else "unused"))

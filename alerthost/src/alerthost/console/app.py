@@ -20,6 +20,7 @@ from alerthost.console import (
     accounts,
     activity,
     alerts,
+    connecting,
     deliveries,
     incidents,
     overview,
@@ -27,15 +28,24 @@ from alerthost.console import (
     service_test,
     services,
 )
-from alerthost.console.access import Access, Role, Session, check_form, delete_cookie, set_cookie
+from alerthost.console.access import (
+    COOKIE,
+    Access,
+    Role,
+    Session,
+    check_form,
+    delete_cookie,
+    set_cookie,
+)
 from alerthost.console.rendering import MEDIA_TYPES, PREFIX, link, render, static
 from alerthost.console.view import Html, Redirect, View
 from alerthost.http.app import Backend, Endpoint, HttpApp, client_of
-from alerthost.http.request import received
+from alerthost.http.request import check_host, received
 from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor, Change
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.store.errors import StoreError
+from hostspec.connect import CALLBACK_HEADERS
 
 Handler = Callable[[View], Html | Redirect]
 """Builds a page, or changes something; in a thread."""
@@ -93,7 +103,7 @@ _PAGES: Final[Mapping[str, Handler]] = {
     "/alerts": alerts.show_list,
     "/alerts/try": alerts.show_try,
     "/accounts": accounts.show_list,
-    "/accounts/connect": accounts.show_connect,
+    "/accounts/connect": connecting.show,
     "/account/{account}": accounts.show,
     "/account/{account}/service": services.show,
     "/plugins": plugins.show_list,
@@ -107,7 +117,7 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/deliveries/{number:int}/discard": deliveries.discard,
     "/deliveries/all": deliveries.change_all,
     "/alerts/discard": alerts.discard,
-    "/accounts/connect": accounts.connect,
+    "/accounts/connect": connecting.connect,
     "/account/{account}/disconnect": accounts.disconnect,
     "/account/{account}/test": service_test.run,
     "/account/{account}/service": services.save,
@@ -141,6 +151,9 @@ class Console:
             self._route(SIGN_IN, self._show_sign_in, "GET"),
             self._route(SIGN_IN, self._sign_in, "POST", present=self._sign_in_again),
             self._route("/sign-out", self._sign_out, "POST"),
+            Route(
+                f"{PREFIX}{connecting.CALLBACK}", self._counted(self._installed), methods=["GET"]
+            ),
             *(self._page(path, handler, "GET", Role.VIEWER) for path, handler in _PAGES.items()),
             *(self._page(path, each, "POST", Role.VIEWER) for path, each in _QUESTIONS.items()),
             *(self._page(path, each, "POST", Role.OPERATOR) for path, each in _CHANGES.items()),
@@ -159,6 +172,10 @@ class Console:
         """Build a route whose endpoint also gets the session, and the form of a POST."""
 
         async def with_session(request: Request) -> Response:
+            if method == "GET" and _comes_without_cookie(request):
+                return HTMLResponse(
+                    render("continue.html", {"url": _url(request)}), headers=_HEADERS
+                )
             table = self._http.backend.table
             threads = self._http.threads
             session = await threads.work(0, lambda: self._access.session(request, table))
@@ -195,8 +212,7 @@ class Console:
             request: Request, session: Session, fields: Mapping[str, str]
         ) -> Response:
             if session.role is Role.NONE:
-                asked = f"{request.url.path}{'?' if request.url.query else ''}{request.url.query}"
-                return _redirect(link(SIGN_IN, next=asked if method == "GET" else ""))
+                return _redirect(link(SIGN_IN, next=_url(request) if method == "GET" else ""))
             if role is Role.OPERATOR and session.role is not role:
                 reason = "you signed in as a viewer; sign in with http.token to change something"
                 raise Rejection(403, "viewer", reason)
@@ -221,6 +237,7 @@ class Console:
             number=request.path_params.get("number", 0),
             account=request.path_params.get("account", ""),
             client=client_of(request),
+            origin=backend.table.public_url or str(request.base_url).rstrip("/"),
             open_accounts=self._open_accounts,
             reload=self._reload,
         )
@@ -238,6 +255,17 @@ class Console:
         values = _common(view.session, self._http.backend.table, path, view.now)
         page = render(result.template, {**values, **result.values})
         return HTMLResponse(page, result.status, headers=_HEADERS)
+
+    async def _installed(self, request: Request) -> Response:
+        """Finish an install flow; the provider's redirect does not bring the session's cookie."""
+        backend = self._http.backend
+        if backend.table.token is None:
+            check_host(request)
+        view = self._view(backend, request, Session("", Role.NONE, "", ""), {})
+        build = functools.partial(self._respond, connecting.finish, view, request.url.path)
+        response = await self._http.threads.work(0, build)
+        response.headers.update(CALLBACK_HEADERS)
+        return response
 
     async def _root(self, _request: Request) -> Response:
         return _redirect(f"{PREFIX}/")
@@ -306,6 +334,18 @@ def _common(session: Session, table: HttpTable, path: str, now: float) -> dict[s
         ],
         "now": now,
     }
+
+
+def _comes_without_cookie(request: Request) -> bool:
+    """Check whether a link of another site was followed: no cookie is sent then, if there is one.
+
+    The page is opened once more from here. A new session would replace that of the browser.
+    """
+    return request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies
+
+
+def _url(request: Request) -> str:
+    return f"{request.url.path}{'?' if request.url.query else ''}{request.url.query}"
 
 
 def _redirect(url: str) -> Response:

@@ -157,7 +157,9 @@ def _applied(view: View, verb: str, name: str, before: _Row) -> Redirect:
         rows = found.table.rows(found.installation.settings)
     after = next((row for row in rows if row["name"] == name), {})
     texts = (json.dumps(row, ensure_ascii=False) if row else "" for row in (before, after))
-    return pages.applied(view, view.account, Change(verb, f"{view.account}/{name}", *texts))
+    return pages.applied(
+        view, view.account, view.actor, Change(verb, f"{view.account}/{name}", *texts)
+    )
 
 
 def _within_row(faults: Sequence[Fault]) -> list[Fault]:

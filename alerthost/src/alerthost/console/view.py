@@ -39,6 +39,7 @@ class View:
         number: of the object that the path names; 0 without one.
         account: that the path names; empty without one.
         client: the address of the browser.
+        origin: the scheme and host at which browsers reach this process.
         open_accounts: opens the accounts of the file and the store.
         reload: uses changed accounts from now on; returns False if the configuration has faults.
     """
@@ -53,6 +54,7 @@ class View:
     number: int
     account: str
     client: str
+    origin: str
     open_accounts: Callable[[], AbstractContextManager[Accounts]]
     reload: Callable[[], bool]
 

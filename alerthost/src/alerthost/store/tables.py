@@ -59,6 +59,15 @@ installations: Final = sa.Table(
     sqlite_autoincrement=True,  # ids of removed rows are never reused
 )
 
+pending_installs: Final = sa.Table(
+    "pending_installs",
+    metadata,
+    sa.Column("state", sa.Text, primary_key=True),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("used", sa.Boolean, nullable=False),
+)
+
 Moment: Final = sa.Double
 """A time in seconds since the epoch, for the delivery engine."""
 
@@ -356,5 +365,8 @@ activity: Final = sa.Table(
 )
 """Changes by operators: when, their role and address, and the state before and after."""
 
-STATE: Final = tuple(table for table in metadata.sorted_tables if table is not workers)
-"""All tables but `workers`, which is about processes: one refers only to those before it."""
+STATE: Final = tuple(
+    table for table in metadata.sorted_tables if table not in {workers, pending_installs}
+)
+"""All tables but `workers`, which is about processes, and `pending_installs`, which end within an
+hour: one refers only to those before it."""

@@ -44,6 +44,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "pending_installs",
+        sa.Column("state", sa.Text(), primary_key=True),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("used", sa.Boolean(), nullable=False),
+    )
+    op.create_table(
         "alerts",
         sa.Column("id", NUMBER, primary_key=True),
         sa.Column("scope", sa.Text(), nullable=False),

@@ -1,0 +1,169 @@
+"""Connecting an account: by hand, at the provider in the browser, or by an API token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from alerthost.config.accounts import Accounts
+from alerthost.config.document import ConfigurationError
+from alerthost.console import forms
+from alerthost.console.accounts import applied
+from alerthost.console.rendering import PREFIX, link
+from alerthost.console.view import Html, Redirect, View
+from alerthost.outbox.activity import Actor, Change
+from alerthost.store.errors import StoreError
+from hostspec.connect import Connected, DiscoveryError, FoundState, InstallError, PendingInstall
+from hostspec.errors import Fault, FaultsError
+from hostspec.provider import Provider
+from hostspec.settings import SettingsError
+from hostspec.structuring import structure
+
+INSTALL, TOKEN, HAND = "install", "token", "hand"
+
+CALLBACK: Final = "/accounts/installed"
+"""The path to which a provider sends the browser back."""
+
+WAYS: Final = {INSTALL: "In the browser", TOKEN: "By API token", HAND: "By hand"}
+
+_FLOW: Final = Actor("install flow", "")
+
+
+def show(view: View) -> Html:
+    """Show the form of one way to connect an account."""
+    return _form(view, view.query.get("provider", ""), view.query.get("way", ""), {}, [])
+
+
+def connect(view: View) -> Html | Redirect:
+    """Connect an account, or begin to."""
+    provider, way = view.fields.get("provider", ""), view.fields.get("way", "")
+    with view.open_accounts() as accounts:
+        kinds = _kinds(accounts.provider(provider))
+        way = way if way in kinds else HAND
+        raw = forms.read(kinds[way], view.fields, "settings")
+        try:
+            if way == INSTALL:
+                return _begin(view, accounts, provider, raw)
+            if way == TOKEN:
+                return _discover(view, accounts, provider, raw)
+            return _by_hand(view, accounts, provider, raw)
+        except SettingsError as error:
+            faults = [each.below("settings") for each in error.faults]
+        except FaultsError as error:
+            faults = list(error.faults)
+        except DiscoveryError as error:
+            faults = [Fault("", str(error))]
+    return _form(view, provider, way, raw, faults)
+
+
+def _kinds(provider: Provider[Any]) -> Mapping[str, type]:
+    """Return the settings class of each way that a provider offers."""
+    flow, discovery = provider.install_flow(), provider.discovery()
+    return {
+        **({INSTALL: flow.settings} if flow else {}),
+        **({TOKEN: discovery.settings} if discovery else {}),
+        HAND: provider.settings,
+    }
+
+
+def _form(
+    view: View, provider: str, way: str, raw: Mapping[str, Any], faults: Sequence[Fault]
+) -> Html:
+    with view.open_accounts() as accounts:
+        offered = accounts.provider(provider)
+    kinds = _kinds(offered)
+    way = way if way in kinds else next(iter(kinds))
+    fields = forms.fields_of(kinds[way], raw, faults, "settings")
+    values = {
+        "provider": provider,
+        "label": offered.label,
+        "way": way,
+        "ways": [(each, WAYS[each]) for each in kinds],
+        "name": view.fields.get("name", ""),
+        "name_faults": [fault.reason for fault in faults if fault.path == "name"],
+        "fields": fields,
+        "faults": forms.general_faults(fields, [each for each in faults if each.path != "name"]),
+    }
+    return Html("connect.html", values, 422 if faults else 200)
+
+
+def _by_hand(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) -> Redirect:
+    name = view.fields.get("name", "").strip()
+    faults = [each.below("settings") for each in accounts.check(provider, name, raw)]
+    if reason := accounts.name_fault(name):
+        faults.append(Fault("name", reason))
+    if faults:
+        raise FaultsError(faults)
+    accounts.add(accounts.plugins.installation(provider, name, raw))
+    change = Change("connected", f"account {name}", "", provider)
+    return applied(view, name, view.actor, change, done="connected")
+
+
+def _begin(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) -> Html:
+    """Begin an install flow: the page has the address to continue at."""
+    flow = accounts.provider(provider).install_flow()
+    assert flow is not None  # noqa: S101 -- it is one of the ways
+    settings = structure(flow.settings, raw)
+    accounts.check_key()
+    try:
+        request = flow.begin(f"{view.origin}{PREFIX}{CALLBACK}", settings)
+    except FaultsError as error:
+        reason = f"{error.faults[0].reason}: set http.public_url"
+        raise FaultsError([Fault(error.faults[0].path, reason)]) from None
+    accounts.store.pending.keep(request.pending)
+    label = accounts.provider(provider).label
+    return Html("install.html", {"url": request.url, "label": label, "provider": provider})
+
+
+def finish(view: View) -> Redirect:
+    """Finish an install flow, when the provider sends the browser back."""
+    with view.open_accounts() as accounts:
+        pending = accounts.store.pending.take(view.query.get("state", ""))
+        try:
+            connected = _finish(view, accounts, pending)
+        except (InstallError, ConfigurationError, StoreError) as error:
+            change = Change("did not connect", "an account", "", str(error))
+            view.admin.record(Actor(_FLOW.name, view.client), change)
+            return Redirect(link("/activity"))
+    actor = Actor(_FLOW.name, view.client)
+    return _connected(view, actor, connected)
+
+
+def _finish(view: View, accounts: Accounts, pending: PendingInstall | None) -> Connected[Any]:
+    known = accounts.plugins.providers
+    names = [pending.provider] if pending else sorted(known)
+    flow = next((each for name in names if (each := known[name].install_flow())), None)
+    if flow is None:
+        raise ConfigurationError([Fault("", "no provider has an install flow")])
+    return accounts.connect(
+        lambda: flow.finish(view.query, pending, installations=accounts.installations())
+    )
+
+
+def _discover(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) -> Redirect:
+    """Connect all services that an API token finds."""
+    discovery = accounts.provider(provider).discovery()
+    assert discovery is not None  # noqa: S101 -- it is one of the ways
+    settings = structure(discovery.settings, raw)
+    accounts.check_key()
+    usable = {FoundState.READY}
+    if view.fields.get("create"):
+        usable.add(FoundState.MISSING)
+    chosen = [each.id for each in discovery.find(settings) if each.state in usable]
+    if not chosen:
+        reason = "no service of the account can be connected as it is; create what is missing"
+        raise FaultsError([Fault("", reason)])
+    connected = accounts.connect(
+        lambda: discovery.connect(chosen, settings, accounts.installations())
+    )
+    return _connected(view, view.actor, connected)
+
+
+def _connected(view: View, actor: Actor, connected: Connected[Any]) -> Redirect:
+    installation = connected.installation
+    skipped = [f"skipped {each.name} ({each.kind}): {each.reason}" for each in connected.skipped]
+    after = "; ".join((installation.provider, *connected.notes, *skipped))
+    verb = "connected again" if connected.again else "connected"
+    change = Change(verb, f"account {installation.name}", "", after)
+    done = "skipped" if skipped else "connected"
+    return applied(view, installation.name, actor, change, done=done)
