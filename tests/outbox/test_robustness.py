@@ -612,16 +612,14 @@ def test_an_unreadable_receipt_blocks_no_other(world: World) -> None:
 def test_an_outcome_is_written_when_the_store_is_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.accept("disk")
-    settle = completion.complete
-
-    def failing(*arguments: Any, **options: Any) -> None:
-        monkeypatch.setattr(completion, "complete", settle)
+    def failing(*_: Any) -> None:
         raise StoreError("full")
 
-    monkeypatch.setattr(completion, "complete", failing)
-    with pytest.raises(StoreError, match="full"):
-        world.drain()
+    world.accept("disk")
+    with monkeypatch.context() as patched:
+        patched.setattr(completion, "complete", failing)
+        with pytest.raises(StoreError, match="full"):
+            world.drain()
     assert world.states == ["queued"]
 
     assert world.drain() == []

@@ -280,6 +280,34 @@ def test_a_lease_during_the_count_is_counted(world: World, monkeypatch: pytest.M
         assert not lease_in(world, connection, "me")
 
 
+def test_all_incidents_of_a_batch_are_locked_before_any_lane(
+    world: World, aside: ThreadPoolExecutor
+) -> None:
+    leases: list[leasing.Lease] = []
+    for key in ("disk", "cpu"):
+        world.accept(key)
+        world.engine._dispatcher.plan()
+        with world.database.begin() as connection:
+            leases += lease_in(world, connection, "me")
+    now, delivered = world.clock.now, Outcome(OutcomeKind.DELIVERED)
+    results = [
+        completion.EndedAttempt(leases[0], delivered, arrived=True, limits=(), at=now),
+        completion.UnusedLease(leases[1], now),
+    ]
+
+    def write() -> None:
+        with world.database.begin() as connection:
+            completion.complete(unit_of_work(world, connection), results)
+
+    with world.database.begin() as connection:
+        backend.lock(connection, [leases[1].delivery.ref])
+        completing = aside.submit(write)
+        assert waits(world, completing)
+        connection.execute(sa.text("SELECT id FROM lanes FOR UPDATE NOWAIT"))
+    completing.result()
+    assert world.states == ["delivered", "queued"]
+
+
 def test_one_process_plans_at_a_time(world: World) -> None:
     world.accept("disk")
     with world.database.begin() as connection:

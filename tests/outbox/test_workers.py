@@ -230,7 +230,7 @@ def test_a_really_full_disk_loses_no_accepted_alert(tmp_path: Path) -> None:
         reported = fake.incidents
     accepted, *reasons, settled = ran.stdout.splitlines()
 
-    assert len(reasons) == 2
+    assert 1 <= len(reasons) <= 2  # the reserve may be enough for sending
     for reason in reasons:
         assert reason.startswith(f"{tmp_path / 'alerthost.db'} cannot ")
         assert reason.endswith("; nothing was changed")

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from alerthost.outbox.serialisation import names_of
 from alerthost.store.database import Database
-from alerthost.store.errors import StoreError
+from alerthost.store.errors import StoreError, UnstorableError
 from hostspec.action import AnyAction
 from hostspec.alert import Identity
 from hostspec.delivery import IncidentRef
@@ -137,6 +137,11 @@ def is_conflict(error: StoreError) -> bool:
     """Check whether a transaction was undone because of others, so that it may be run again."""
     cause = error.__cause__
     return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _CONFLICTS
+
+
+def is_store_failure(error: Exception) -> bool:
+    """Check that the database itself fails, rather than reject a value."""
+    return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
 
 
 def is_unreachable(error: StoreError) -> bool:

@@ -114,16 +114,17 @@ Result: TypeAlias = EndedAttempt | UnusedLease | OrphaningLease
 
 def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
     """Complete leases, in order."""
-    for ended, together in itertools.groupby(results, lambda each: isinstance(each, EndedAttempt)):
-        if ended:
-            record_attempts(uow, [each for each in together if isinstance(each, EndedAttempt)])
-            continue
-        for each in together:
-            at = attrs.evolve(uow, now=each.at)
-            if isinstance(each, UnusedLease):
-                return_lease(at, each.lease)
-            else:
-                orphan(at, each.lease, ORPHANED)
+    # of all, since the rows of lanes are locked after those of incidents
+    backend.lock(uow.connection, [each.lease.delivery.ref for each in results])
+    for kind, together in itertools.groupby(results, key=type):
+        several: Sequence[Any] = tuple(together)
+        if kind is EndedAttempt:
+            record_attempts(uow, several)
+        elif kind is UnusedLease:
+            return_leases(uow, several)
+        else:
+            for each in several:
+                orphan(attrs.evolve(uow, now=each.at), each.lease, ORPHANED)
 
 
 def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
@@ -131,7 +132,6 @@ def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
 
     If the lease of one was reclaimed, it is recorded that it may have arrived.
     """
-    backend.lock(uow.connection, [each.lease.delivery.ref for each in ended])
     which = {"numbers": [each.lease.id for each in ended]}
     rows = {row.number: row for row in uow.connection.execute(_ATTEMPTED, which)}
     pairs = [(each, rows[each.lease.id]) for each in ended if each.lease.id in rows]
@@ -144,7 +144,9 @@ def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
     held = [(each, rows[each.lease.id]) for each, row in pairs if _is_held(each, row)]
     for delivered, together in itertools.groupby(held, key=lambda pair: pair[0].delivered):
         if delivered:
-            _complete_delivered(uow, tuple(together))
+            several = tuple(together)
+            latest = max(each.at for each, _ in several)
+            _complete_delivered(attrs.evolve(uow, now=latest), several)
         else:
             for each, row in together:
                 _complete_undelivered(attrs.evolve(uow, now=each.at), each, row)
@@ -377,7 +379,6 @@ def _opens_under(connection: sa.Connection, stored: incident_store.StoredInciden
 
 def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     """Orphan an incident whose key is not configured any more; firing alerts open a new one."""
-    backend.lock(uow.connection, [lease.delivery.ref])
     if not still_holds(uow.connection, lease):
         return
     stored = incident_store.get(uow.connection, lease.incident.id)
@@ -400,15 +401,26 @@ def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
     lane_store.update(uow.connection, stored.lane_id, due=uow.now)
 
 
-def return_lease(uow: UnitOfWork, lease: Lease) -> None:
-    """Return a lease whose attempt was not started."""
-    backend.lock(uow.connection, [lease.delivery.ref])
+def return_leases(uow: UnitOfWork, unused: Sequence[UnusedLease]) -> None:
+    """Return leases whose attempts were not started, and do not count them against budgets."""
+    returned = [each for each in unused if _return(attrs.evolve(uow, now=each.at), each.lease)]
+    limits = RateLimits(uow.connection)
+    limits.load(name for each in returned for name in each.lease.budgets)
+    for lease in (each.lease for each in returned):
+        limits.give_back(lease.budgets, lease.leased_at, urgent=is_urgent(lease.delivery))
+    limits.save()
+
+
+def _return(uow: UnitOfWork, lease: Lease) -> bool:
+    """Return a lease, unless it was reclaimed."""
     stored = incident_store.find(uow.connection, lease.incident.id)
-    if stored and still_holds(uow.connection, lease):
-        free = {"worker_id": None, "lease_until": None, "attempts": lease.attempt - 1}
-        delivery_store.update(uow.connection, lease.id, **free)
-        enqueue.recoalesce(uow, stored, stored.provider_state)
-        delivery_store.promote(uow, lease.incident.id)
+    if stored is None or not still_holds(uow.connection, lease):
+        return False
+    free = {"worker_id": None, "lease_until": None, "attempts": lease.attempt - 1}
+    delivery_store.update(uow.connection, lease.id, **free)
+    enqueue.recoalesce(uow, stored, stored.provider_state)
+    delivery_store.promote(uow, lease.incident.id)
+    return True
 
 
 def _reopening(

@@ -8,22 +8,22 @@ import functools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import completion, inbox, incident_store, leasing
+from alerthost.outbox import backend, completion, inbox, incident_store, leasing
 from alerthost.outbox.completion import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Registration
-from alerthost.outbox.held_leases import HeldLeases
+from alerthost.outbox.held_leases import LONGEST_WAIT, HeldLeases
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import Planner
+from alerthost.outbox.retry_policy import ANSWERED
 from alerthost.outbox.workers import Signal
-from alerthost.store.errors import StoreError, UnstorableError
+from alerthost.store.errors import StoreError
 from hostspec.action import AnyAction, Limit, as_durable, is_limit
 from hostspec.delivery import Outcome, OutcomeKind, SendContext
 from hostspec.errors import describe_error
@@ -76,7 +76,8 @@ class Dispatcher:
     """The work that all workers of an engine share: planning, leasing, sending, completing.
 
     Whichever worker is free leads: it completes the attempts that have ended, and leases for all
-    workers, both in one transaction for many deliveries. The others only send.
+    workers, both in one transaction for many deliveries. The others only send. While all send, the
+    poller completes.
 
     Args:
         installations: by name; deliveries are sent through them.
@@ -99,11 +100,11 @@ class Dispatcher:
     _others_plan_until: float = attrs.field(init=False, default=0.0)
     _behind: bool = attrs.field(init=False, default=False)
     _looked_behind_at: float = attrs.field(init=False, default=float("-inf"))
-    _leading: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+    _leading: threading.RLock = attrs.field(init=False, factory=threading.RLock)
     _queued: threading.Event = attrs.field(init=False, factory=threading.Event)
     _leases: HeldLeases = attrs.field(init=False)
     _expected_handles: dict[leasing.HandleKey, str | None] = attrs.field(init=False, factory=dict)
-    _results: deque[Result] = attrs.field(init=False, factory=deque)
+    _results: list[Result] = attrs.field(init=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         self._leases = HeldLeases(self._workers)
@@ -119,8 +120,14 @@ class Dispatcher:
         self._signal.notify()
 
     def poll(self) -> None:
-        """Wake a worker if there is something to do, whichever process caused it."""
+        """Wake a worker if there is something to do, whichever process caused it.
+
+        Attempts that have ended are completed, and leases that wait too long are given back: all
+        workers may be busy for long.
+        """
         now = self._resources.clock()
+        self._give_back(lambda each: not 0 <= now - each.leased_at <= LONGEST_WAIT)
+        self.complete_all()
         with self._resources.database.read() as connection:
             pending = inbox.has_pending(connection)
             found = pending or leasing.is_ready(connection, now)
@@ -142,7 +149,7 @@ class Dispatcher:
         with self._resources.database.read() as connection:
             queued = leasing.is_due(connection, self._resources.clock())
             queued = queued or inbox.has_pending(connection)
-        return queued or bool(self._leases)
+        return queued or bool(self._leases) or bool(self._results)
 
     def step(self, worker_id: str) -> bool:
         """Plan one batch and send one delivery; return whether there may be more to do."""
@@ -165,10 +172,8 @@ class Dispatcher:
                     made += 1
                 elif not planned:
                     break
-        except KeyboardInterrupt:
+        finally:
             self.settle()
-            raise
-        self.settle()
         return made
 
     def plan_ahead(self) -> bool:
@@ -208,22 +213,23 @@ class Dispatcher:
                 return lease  # another worker led meanwhile
             self._queued.clear()
             self.complete_all()
-            self._lease(worker_id, workers, most)
+            if self._lease(worker_id, workers, most):
+                self._signal.notify()  # other lanes may be ready, too
         return self._take()
 
     def _take(self) -> Lease | None:
-        """Take a waiting lease; if there are more, wake another worker."""
+        """Take a waiting lease; if anything is left to do meanwhile, wake another worker."""
         lease = self._leases.take()
-        if lease is not None and self._leases.has_waiting:
+        if lease is not None and (self._leases.has_waiting or self._results):
             self._signal.notify()
         return lease
 
-    def _lease(self, worker_id: str, workers: int, most: int | None) -> None:
+    def _lease(self, worker_id: str, workers: int, most: int | None) -> bool:
         now = self._resources.clock()
         if self._resources.database.file is not None:  # in SQLite a write waits for all others
             with self._resources.database.read() as connection:
                 if not leasing.is_ready(connection, now):
-                    return
+                    return False
         share = self._leases.share(now, workers)
         if most is not None:
             share = attrs.evolve(share, most=min(share.most, most))
@@ -234,11 +240,13 @@ class Dispatcher:
             seconds=self._lease_seconds,
             expected_handles=self._expected_handles,
         )
-        self._leases.add(self._resources.run(lambda uow: leasing_(uow).lease(), now))
+        leases = self._resources.run(lambda uow: leasing_(uow).lease(), now)
+        self._leases.add(leases)
+        return bool(leases)
 
     def has_run_out(self, held: sa.Row[Any], now: float) -> bool:
         """Check that a lease has run out, by its clock and by this process's own."""
-        seconds = self._leases.seconds_held(held.id)
+        seconds = self._leases.seconds_held((held.id, held.attempts))
         leased_now = seconds is not None and seconds < self._lease_seconds
         return held.lease_until <= now and not leased_now
 
@@ -246,7 +254,7 @@ class Dispatcher:
         """Check that no attempt of a lease may start any more; a clock may have gone back."""
         leased_at = held.lease_until - self._lease_seconds
         starts = leased_at <= now <= leased_at + self._lease_seconds * leasing.START_WITHIN
-        return held.id not in self._leases and not starts
+        return (held.id, held.attempts) not in self._leases and not starts
 
     def handle(self, lease: Lease) -> None:
         """Send a leased delivery; its outcome is recorded by `complete_all`."""
@@ -284,6 +292,7 @@ class Dispatcher:
             interrupted = Outcome(OutcomeKind.UNREACHABLE, "the attempt was interrupted")
             self._complete(lease, Attempt(interrupted, may_have_arrived=True), limits)
             raise
+        self._leases.note_attempt(lease)
         self._complete(lease, made, limits)
 
     def _orphan(self, lease: Lease) -> None:
@@ -322,11 +331,20 @@ class Dispatcher:
         self._watch(lease, made.outcome, now)
         ended = EndedAttempt(lease, made.outcome, made.may_have_arrived, limits, now)
         self._results.append(ended)
+        if made.outcome.kind not in ANSWERED:
+            # the others in its lane are leased when it may be tried again
+            lane = lease.incident.lane_id
+            self._give_back(lambda each: each.incident.lane_id == lane)
+
+    def _give_back(self, which: Callable[[Lease], bool]) -> None:
+        """Give back waiting leases that fulfil a condition."""
+        if back := self._leases.take_back(which):
+            now = self._resources.clock()
+            self._results += [UnusedLease(each, now) for each in back]
 
     def settle(self) -> None:
         """Give back the leases whose attempts were not started, and complete all others."""
-        now = self._resources.clock()
-        self._results.extend(UnusedLease(lease, now) for lease in self._leases.take_back())
+        self._give_back(lambda _: True)
         self.complete_all()
 
     def complete_all(self) -> None:
@@ -334,41 +352,36 @@ class Dispatcher:
 
         One that the database cannot store is reclaimed when its lease runs out.
         """
-        results = []
-        with contextlib.suppress(IndexError):
-            while True:
-                results.append(self._results.popleft())
-        if not results:
-            return
-        try:
-            self._record(results)
-        except Exception as error:
-            if isinstance(error, StoreError) and not isinstance(error, UnstorableError):
-                self._results.extendleft(reversed(results))
-                raise
-            if len(results) == 1:
-                raise
-            self._record_each(results)
+        with self._leading:
+            results = self._results[:]
+            if not results:
+                return
+            try:
+                self._record(results)
+            except Exception as error:
+                if backend.is_store_failure(error):
+                    raise
+                self._record_each(results)
 
     def _record_each(self, results: Sequence[Result]) -> None:
         """Complete leases one by one, so that a faulty one costs no other."""
         faulty: Exception | None = None
-        for number, result in enumerate(results):
+        for result in results:
             try:
                 self._record([result])
-            except UnstorableError as error:
+            except Exception as error:
+                if backend.is_store_failure(error):
+                    raise
                 faulty = error
-            except StoreError:
-                self._results.extendleft(reversed(results[number:]))
-                raise
-            except Exception as error:  # noqa: BLE001 -- raised after the others
-                faulty = error
+                del self._results[0]
         if faulty is not None:
             raise faulty
 
     def _record(self, results: Sequence[Result]) -> None:
+        """Complete leases, the first of those kept."""
         now = max(each.at for each in results)
         self._resources.run(lambda uow: completion.complete(uow, results), now)
+        del self._results[: len(results)]
         self._leases.complete(each.lease for each in results)
         self._changes.notify_all()
 

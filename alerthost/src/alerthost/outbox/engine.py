@@ -26,6 +26,7 @@ from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds
 from alerthost.store.database import Database
 from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
 from hostspec.alert import Alert
+from hostspec.errors import describe_any_error
 from hostspec.forking import of_its_process
 from hostspec.plugins import Rule
 from hostspec.plugins.isolation import failures_not_counted
@@ -313,10 +314,9 @@ class Engine:
             self._registration.leave()
             raise
         threads = self._threads
-        step = functools.partial(self._dispatcher.step, worker_id)
         maintain = functools.partial(self._maintain, worker_id)
         notify = functools.partial(self._notifier.notify, worker_id, threads.stopping.is_set)
-        work = functools.partial(threads.work, step)
+        work = functools.partial(self._work, worker_id)
         poll = backend.poll_interval(self.database)
         jobs = [(f"worker {number}", work) for number in range(1, self._workers + 1)]
         jobs += [
@@ -325,6 +325,22 @@ class Engine:
             ("notifier", functools.partial(threads.repeat, POLL, notify)),
         ]
         threads.start(jobs)
+
+    def _work(self, worker_id: str) -> None:
+        """Plan and send until the threads are to end; then record what has ended.
+
+        Others may be sending for longer than `stop` waits.
+        """
+        self._threads.work(functools.partial(self._dispatcher.step, worker_id))
+        self._settle()
+
+    def _settle(self) -> None:
+        try:
+            self._dispatcher.settle()
+        except StoreError as error:
+            self._health.note_failure(error)
+        except Exception as error:  # noqa: BLE001 -- a faulty outcome costs no other
+            _log.error("a worker %s", describe_any_error(error))
 
     def _maintain(self, worker_id: str) -> None:
         """Run a round of maintenance, and check that the store is still there."""
@@ -364,8 +380,8 @@ class Engine:
         """Notify the observers of the last receipts; the next process reports the rest."""
         worker = self._registration.current
         assert worker is not None  # noqa: S101 -- it leaves after this
+        self._settle()
         try:
-            self._dispatcher.settle()
             self._notifier.notify(
                 worker.name, lambda: deadline is not None and time.monotonic() >= deadline
             )

@@ -10,8 +10,8 @@ import bisect
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from alerthost.outbox import leasing
 from alerthost.outbox.leasing import Lease, Share
@@ -23,8 +23,16 @@ AHEAD: Final = 64
 WITHIN: Final = 0.02
 """Seconds in which the deliveries leased ahead are sent, at the pace of the last attempts."""
 
+LONGEST_WAIT: Final = 0.5
+"""Seconds after which a waiting lease is given back, since attempts take longer than expected:
+another process may have a free worker."""
+
 REMEMBERED: Final = 1000
 """Most lanes whose pace is remembered."""
+
+LeaseKey: TypeAlias = tuple[int, int]
+"""The row of a delivery, and the number of the attempt: another lease of it may be in force, while
+an attempt hangs."""
 
 
 class HeldLeases:
@@ -39,25 +47,25 @@ class HeldLeases:
         self._together = min(self._half, leasing.MOST_IN_FLIGHT)
         self._lock = threading.Lock()
         self._waiting: list[Lease] = []
-        self._sending: dict[int, tuple[Lease, float]] = {}
-        self._held: dict[int, float | None] = {}
+        self._sending: dict[LeaseKey, tuple[Lease, float]] = {}
+        self._held: dict[LeaseKey, float | None] = {}
         self._pace: float | None = None
         self._quick: OrderedDict[int, int] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Whether any lease is held."""
-        return bool(self._held)
+        """Whether a lease waits for a worker, or is being sent."""
+        return bool(self._waiting or self._sending)
 
-    def __contains__(self, number: int) -> bool:
-        """Whether the lease of a delivery, given by its row, is held."""
-        return number in self._held
+    def __contains__(self, key: LeaseKey) -> bool:
+        """Whether a lease is held."""
+        return key in self._held
 
-    def seconds_held(self, number: int) -> float | None:
+    def seconds_held(self, key: LeaseKey) -> float | None:
         """Return for how long a lease has been held, by this process's own clock.
 
         None if it is not, or if its attempt has ended.
         """
-        since = self._held.get(number)
+        since = self._held.get(key)
         return None if since is None else time.monotonic() - since
 
     def share(self, now: float, workers: int) -> Share:
@@ -88,7 +96,7 @@ class HeldLeases:
         """Hold new leases, which wait for a worker."""
         with self._lock:
             for each in leases:
-                self._held[each.id] = time.monotonic()
+                self._held[_key(each)] = time.monotonic()
                 bisect.insort(self._waiting, each, key=lambda lease: lease.urgency)
 
     def take(self) -> Lease | None:
@@ -98,41 +106,56 @@ class HeldLeases:
             for position, each in enumerate(self._waiting):
                 if busy[each.incident.lane_id] < self._together:
                     del self._waiting[position]
-                    self._sending[each.id] = each, time.monotonic()
+                    self._sending[_key(each)] = each, time.monotonic()
                     return each
         return None
 
-    def take_back(self) -> tuple[Lease, ...]:
-        """Return all waiting leases, whose attempts are not started."""
+    def take_back(self, which: Callable[[Lease], bool]) -> Sequence[Lease]:
+        """Return waiting leases that fulfil a condition; their attempts are not started."""
+        back: list[Lease] = []
+        kept: list[Lease] = []
         with self._lock:
-            waiting, self._waiting = tuple(self._waiting), []
-        return waiting
+            for each in self._waiting:
+                (back if which(each) else kept).append(each)
+            self._waiting = kept
+        return back
 
     @property
     def has_waiting(self) -> bool:
         """Whether a lease waits for a worker."""
         return bool(self._waiting)
 
-    def sent(self, lease: Lease) -> None:
-        """Note that the attempt of a lease has ended, and how long it took."""
+    def note_attempt(self, lease: Lease) -> None:
+        """Note how long the attempt of a lease took."""
         with self._lock:
-            _, since = self._sending.pop(lease.id)
+            _, since = self._sending[_key(lease)]
             seconds = time.monotonic() - since
             self._pace = seconds if self._pace is None else 0.8 * self._pace + 0.2 * seconds
-            self._held[lease.id] = None
             lane = lease.incident.lane_id
             self._quick.pop(lane, None)
             self._quick[lane] = max(self._together, _fitting(seconds, self._together))
             if len(self._quick) > REMEMBERED:
                 self._quick.popitem(last=False)
 
+    def sent(self, lease: Lease) -> None:
+        """Note that the attempt of a lease has ended, or was not started."""
+        with self._lock:
+            del self._sending[_key(lease)]
+            if _key(lease) in self._held:  # not completed meanwhile
+                self._held[_key(lease)] = None
+
     def complete(self, leases: Iterable[Lease]) -> None:
         """Forget leases that are completed."""
-        for each in leases:
-            self._held.pop(each.id, None)
+        with self._lock:
+            for each in leases:
+                self._held.pop(_key(each), None)
 
     def _busy_lanes(self) -> Mapping[int, int]:
         return Counter(each.incident.lane_id for each, _ in self._sending.values())
+
+
+def _key(lease: Lease) -> LeaseKey:
+    return lease.id, lease.attempt
 
 
 def _fitting(seconds: float | None, workers: int) -> int:

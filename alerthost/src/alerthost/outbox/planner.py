@@ -19,7 +19,7 @@ from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
 from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
 from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, Note, Submission
-from alerthost.store.errors import StoreError, UnstorableError
+from alerthost.store.errors import StoreError
 from hostspec.alert import Alert, Status
 from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
@@ -158,7 +158,7 @@ class Planner:
         try:
             return self._write_all(made, now)
         except Exception as error:
-            if _is_store_failure(error):
+            if backend.is_store_failure(error):
                 raise
             if len(made) > 1:
                 alone = (self._write_or_isolate([each], now) for each in made)
@@ -297,11 +297,6 @@ class _Proposed:
     def refs(self) -> Iterable[IncidentRef]:
         """The incidents that the rules propose."""
         return [each.ref for _, each in self.proposal.deliveries] if self.proposal else ()
-
-
-def _is_store_failure(error: Exception) -> bool:
-    """Check that the database itself fails, rather than reject a value."""
-    return isinstance(error, StoreError) and not isinstance(error, UnstorableError)
 
 
 def _failed(submission: Submission, error: Exception) -> PlannedSubmission:

@@ -76,9 +76,16 @@ class RateLimit:
         counted, end = _end(sent, self.limit.window), _end(now, self.limit.window)
         if end <= counted or counted not in self.used:
             return self
+        return self.give_back(sent, urgent=urgent).take(now, urgent=urgent)
+
+    def give_back(self, sent: float, *, urgent: bool) -> RateLimit:
+        """Return the rate limit without a message that was taken, and is not sent after all."""
+        counted = _end(sent, self.limit.window)
+        if counted not in self.used:
+            return self
         of_urgent, of_others = self.used[counted]
         left = (of_urgent - 1, of_others) if urgent else (of_urgent, of_others - 1)
-        return attrs.evolve(self, used={**self.used, counted: left}).take(now, urgent=urgent)
+        return attrs.evolve(self, used={**self.used, counted: left})
 
     def pause(self, until: float) -> RateLimit:
         """Return the rate limit after the provider asked for a pause."""

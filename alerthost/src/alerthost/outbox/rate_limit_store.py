@@ -75,6 +75,11 @@ class RateLimits:
         for name in self.counted(names):
             self._known[name] = self._known[name].take(now, urgent=urgent)
 
+    def give_back(self, names: Iterable[str], sent: float, *, urgent: bool) -> None:
+        """Count one message less against budgets, which was taken and is not sent."""
+        for name in self.counted(names):
+            self._known[name] = self._known[name].give_back(sent, urgent=urgent)
+
     def undo(self) -> None:
         """Forget all changes since the rate limits were read."""
         self._known.update(self._stored)

@@ -96,7 +96,7 @@ class Decision:
     own_failures: int = 0
 
 
-_ANSWERED: Final = {
+ANSWERED: Final = {
     OutcomeKind.DELIVERED: DeliveryState.DELIVERED,
     OutcomeKind.REJECTED: DeliveryState.REJECTED,
 }
@@ -125,8 +125,8 @@ def classify(  # noqa: PLR0913 -- one argument for each thing that matters
         jitter: returns a random number from 0 to 1.
     """
     kind = outcome.kind
-    if kind in _ANSWERED:
-        return Decision(_ANSWERED[kind], now, LaneState.HEALTHY, now, now)
+    if kind in ANSWERED:
+        return Decision(ANSWERED[kind], now, LaneState.HEALTHY, now, now)
     unhealthy = LaneState.UNHEALTHY
     if kind is OutcomeKind.THROTTLED:
         until = now + _pause(outcome.retry_after, failures, jitter)
