@@ -45,7 +45,7 @@ CHANGES = [
     "/console/accounts/connect",
     *(
         f"/console/account/acme/{change}"
-        for change in ("disconnect", "test", "service", "rotate", "retire", "remove")
+        for change in ("disconnect", "test", "service", "settings", "rotate", "retire", "remove")
     ),
 ]
 

@@ -340,3 +340,63 @@ def test_any_provider_has_its_forms_and_pages(workspace: Workspace) -> None:
         assert "Settings of tickets.open" in browser.open("/console/plugins").text
     finally:
         server.stop()
+
+
+def test_settings_of_an_account_are_changed(browser: Browser, workspace: Workspace) -> None:
+    link = browser.page.html.find("a", string="Settings")
+    assert link
+    page = browser.open(str(link["href"]))
+    assert not page.html.select("[name*=integration_key]")
+    page = browser.send("Save", rate_limit="many")
+    assert page.status == 422
+    assert page.html.select("#rate_limit-help .fault")
+    page = browser.send("Save", rate_limit="240")
+    assert "The change is saved, and in use." in page.text
+    assert [row[0] for row in page.rows()] == ["checkout"]
+    entry = browser.open("/console/activity").rows()[0]
+    assert entry[1:4] == ["Changed account shop", "rate_limit = 120", "rate_limit = 240"]
+    assert CHECKOUT not in browser.page.text
+
+
+def test_settings_that_cut_off_open_incidents_are_confirmed(
+    browser: Browser, running: Server, workspace: Workspace
+) -> None:
+    file = workspace.folder / "alerthost.toml"
+    file.write_text(file.read_text(encoding="utf-8").partition("\n[http]")[0] + RULE, "utf-8")
+    assert running.reload()
+    assert post(running.url, {"key": "disk"}).status == 202
+    running._app.backend.engine.drain()
+    browser.open("/console/account/shop/settings")
+    page = browser.send("Save", base_url="http://127.0.0.1:1")
+    assert "1 open incident could not be closed from here any more." in page.text
+    assert page.buttons() == ["Save anyway"]
+    assert browser.open("/console/activity").rows()[0][1] == "Connected account shop"
+    browser.open("/console/account/shop/settings")
+    browser.send("Save", base_url="http://127.0.0.1:1")
+    assert "The change is saved, and in use." in browser.send("Save anyway").text
+
+
+def test_blank_secret_of_an_account_stays_as_it_is(workspace: Workspace) -> None:
+    file = workspace.folder / "alerthost.toml"
+    workspace.configure_bare('\n[http]\nlisten = "127.0.0.1:0"\n')
+    text = file.read_text(encoding="utf-8").replace('"pagerduty"', '"webhook"')
+    file.write_text(text, encoding="utf-8")
+    server = Server(file, works=False)
+    try:
+        browser = Browser(server.url)
+        browser.open("/console/accounts/connect?provider=webhook")
+        secret = "https://hooks.example/s3cret"
+        browser.send("Connect", **{"name": "hook", "settings.url": secret})
+        browser.open("/console/account/hook/settings")
+        assert "The change is saved" in browser.send("Save").text
+        (installation,) = server._app.backend.configuration.installations
+        assert installation.settings.url.reveal() == secret
+        assert secret not in browser.open("/console/activity").text
+        other = "https://hooks.example/0ther"
+        browser.open("/console/account/hook/settings")
+        browser.send("Save", url=other)
+        (installation,) = server._app.backend.configuration.installations
+        assert installation.settings.url.reveal() == other
+        assert other not in browser.open("/console/activity").text
+    finally:
+        server.stop()

@@ -37,6 +37,11 @@ class Effect:
     rules: Consequences
     incidents: int
 
+    @property
+    def is_harmful(self) -> bool:
+        """Whether rules would break, or incidents could not be closed."""
+        return bool(self.incidents or self.rules.faults)
+
 
 def show_list(view: View) -> Html:
     """List the accounts of the file and of the store."""

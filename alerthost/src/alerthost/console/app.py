@@ -17,6 +17,7 @@ from alerthost.config.accounts import open_accounts
 from alerthost.config.document import ConfigurationError
 from alerthost.config.tables import HttpTable
 from alerthost.console import (
+    account_settings,
     accounts,
     activity,
     alerts,
@@ -106,6 +107,7 @@ _PAGES: Final[Mapping[str, Handler]] = {
     "/accounts/connect": connecting.show,
     "/account/{account}": accounts.show,
     "/account/{account}/service": services.show,
+    "/account/{account}/settings": account_settings.show,
     "/plugins": plugins.show_list,
     "/activity": activity.show_list,
 }
@@ -121,6 +123,7 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/account/{account}/disconnect": accounts.disconnect,
     "/account/{account}/test": service_test.run,
     "/account/{account}/service": services.save,
+    "/account/{account}/settings": account_settings.save,
     "/account/{account}/rotate": services.rotate,
     "/account/{account}/retire": services.retire,
     "/account/{account}/remove": services.remove,
@@ -339,7 +342,7 @@ def _common(session: Session, table: HttpTable, path: str, now: float) -> dict[s
 def _comes_without_cookie(request: Request) -> bool:
     """Check whether a link of another site was followed: no cookie is sent then, if there is one.
 
-    The page is opened once more from here. A new session would replace that of the browser.
+    The page is opened again from here. A new session would replace that of the browser.
     """
     return request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies
 

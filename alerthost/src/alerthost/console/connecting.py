@@ -151,7 +151,7 @@ def _discover(view: View, accounts: Accounts, provider: str, raw: Mapping[str, A
         usable.add(FoundState.MISSING)
     chosen = [each.id for each in discovery.find(settings) if each.state in usable]
     if not chosen:
-        reason = "no service of the account can be connected as it is; create what is missing"
+        reason = "no service of the account can be connected as it is; create its integrations"
         raise FaultsError([Fault("", reason)])
     connected = accounts.connect(
         lambda: discovery.connect(chosen, settings, accounts.installations())
