@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 CONSTRAINTS := --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
-PROJECTS := pyproject.toml hostspec/pyproject.toml alerthost/pyproject.toml constraints.txt
+PROJECTS := $(addsuffix pyproject.toml,./ hostspec/ alerthost/ alerthost-client/) constraints.txt
 # plugins of the tests, each a distribution of its own
 PLUGINS := $(addprefix tests/providers/,nightwatch saboteur tickets webhook)
 
@@ -96,12 +96,12 @@ clean: ## Remove everything that was made.
 	@touch $@
 
 .venv/runtime: .venv/python $(PROJECTS)
-	@echo "== installing hostspec, alerthost and pagerduty-plugin"
-	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable alerthost --editable .
+	@echo "== installing hostspec, alerthost-client, alerthost and pagerduty-plugin"
+	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable alerthost-client --editable alerthost --editable .
 	@touch $@
 
 .venv/dev: .venv/runtime $(PLUGINS:%=%/pyproject.toml)
 	@echo "== installing what tests, lint and docs need"
-	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable 'alerthost[postgresql]' --editable . --group dev \
+	@$(PIP) install $(CONSTRAINTS) --editable hostspec --editable alerthost-client --editable 'alerthost[postgresql]' --editable . --group dev \
 	  $(PLUGINS:%=--editable %)
 	@touch $@

@@ -28,7 +28,7 @@ def main() -> int:
     """Build, install, and give pytest's exit code."""
     for folder in (WHEELS, SITE):
         shutil.rmtree(folder, ignore_errors=True)
-    for project in (ROOT / "hostspec", ROOT / "alerthost", ROOT):
+    for project in (ROOT / "hostspec", ROOT / "alerthost-client", ROOT / "alerthost", ROOT):
         if python("hatchling", "build", "-t", "wheel", "-d", WHEELS, cwd=project):
             return 1
     quiet = ("--disable-pip-version-check", "--quiet", "--no-index", "--no-deps")

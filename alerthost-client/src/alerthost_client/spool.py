@@ -1,0 +1,242 @@
+"""The spool: a folder of alerts on disk, shared by the processes of one machine.
+
+One file ``TIME-ID.open`` is appended to; each line is an alert. To be posted it is renamed to
+``TIME-ID.batch``, and removed when its alerts are accepted. Its name is the Idempotency-Key, so a
+batch that was posted by a process killed before it could remove the file is accepted once. Alerts
+that are not posted again are kept in ``rejected.jsonl``.
+
+Two locks, which the kernel releases when a process dies: ``write.lock`` for the moment of an append
+or a rename, ``post.lock`` for the one process that posts, so that the order of the appends is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from alerthost_client.batch import LARGEST, Batch, Record, Rejection
+
+OPEN, BATCH = ".open", ".batch"
+REJECTED = "rejected.jsonl"
+
+CUT = "a process was killed, or the disk failed, while this was written"
+"""Why a line is no alert."""
+
+
+class Appended(NamedTuple):
+    """An alert in the spool; later ones are greater.
+
+    Attributes:
+        key: of its batch.
+        at: the byte of the file at which it begins.
+    """
+
+    key: str
+    at: int
+
+
+class Spool:
+    """The spool in a folder, which is made if it does not exist.
+
+    The files get the permissions of the folder, so that a group of users can share it.
+
+    Raises:
+        OSError: the folder cannot be made or used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder.resolve()
+        self._mode = self._folder.stat().st_mode & 0o666
+        # held while write.lock is: a fork waits for it, so that no child inherits the lock
+        self.lock = threading.RLock()
+        self._is_writing = False
+        self._post_lock: int | None = None
+        with self._write_lock():
+            pass
+
+    def after_fork_in_child(self) -> None:
+        """Leave the lock for posting to the parent."""
+        self.lock = threading.RLock()
+        self._close_post_lock()
+
+    def append(self, line: bytes) -> Appended:
+        """Append an alert; it is on disk when this returns.
+
+        Raises:
+            OSError: it cannot be written. BlockingIOError: a signal handler appends while the
+                append that it interrupts holds the lock.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._write_lock():
+                found = self._files(OPEN)
+                path = found[0] if found else self._new_path()
+                descriptor = self._open(path, os.O_RDWR | os.O_APPEND)
+                stack.callback(os.close, descriptor)
+                if not found:
+                    self._sync_folder()
+                at, size = _write(descriptor, line)
+                if size >= LARGEST:
+                    path.rename(path.with_suffix(BATCH))
+            os.fsync(descriptor)  # without the lock: the appends of several processes share one
+        return Appended(path.stem, at)
+
+    def is_empty(self) -> bool:
+        """Check whether all alerts of all processes are settled."""
+        return not self._files(OPEN, BATCH)
+
+    def take(self) -> Batch | None:
+        """Return the oldest batch; None if the spool is empty, or another process posts.
+
+        A batch is the same one until it is settled. The lock for posting is held until
+        `release`, or until there is nothing to post.
+
+        Raises:
+            OSError: the folder cannot be read or written.
+        """
+        if not self._acquire():
+            return None
+        sealed = self._files(BATCH) or self._seal()
+        if not sealed:
+            self.release()
+            return None
+        path = sealed[0]
+        self._sync_folder()  # if the machine lost the new name, the file would grow again
+        records, cut, at = [], [], 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            if _is_alert(line):
+                records.append(Record(line, at))
+            elif line.strip():
+                cut.append(Rejection(Record(line, at), CUT))
+            at += len(line)
+        return Batch(path.stem, records, cut)
+
+    def settle(self, batch: Batch, rejections: Sequence[Rejection]) -> None:
+        """Remove a batch whose alerts are all accepted or rejected; keep the rejected ones.
+
+        Raises:
+            OSError: the folder cannot be written; the batch is taken again.
+        """
+        if rejections:
+            descriptor = self._open(self._folder / REJECTED, os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(descriptor, "ab") as file:
+                for record, reason in rejections:
+                    text = record.line.decode("utf-8", "replace").strip()
+                    kept = {"batch": batch.key, "at": record.at, "reason": reason, "alert": text}
+                    file.write(json.dumps(kept).encode("ascii") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        (self._folder / f"{batch.key}{BATCH}").unlink()
+
+    def outcome(self, appended: Appended) -> str | None:
+        """Return the `Outcome` of an alert, whichever process posts it."""
+        for suffix in (OPEN, BATCH):  # in this order: it is renamed from one to the other
+            if (self._folder / f"{appended.key}{suffix}").exists():
+                return None
+        try:
+            lines = (self._folder / REJECTED).read_bytes().splitlines()
+        except FileNotFoundError:
+            return ""
+        for kept in map(json.loads, filter(_is_alert, lines)):
+            if (kept["batch"], kept["at"]) == appended:
+                return str(kept["reason"])
+        return ""
+
+    def release(self) -> None:
+        """Release the lock for posting."""
+        if self._post_lock is not None:
+            fcntl.flock(self._post_lock, fcntl.LOCK_UN)
+        self._close_post_lock()
+
+    def _close_post_lock(self) -> None:
+        if self._post_lock is not None:
+            os.close(self._post_lock)
+            self._post_lock = None
+
+    def _acquire(self) -> bool:
+        with self.lock:  # a child knows this descriptor, and closes it
+            if self._post_lock is None:
+                descriptor = self._open(self._folder / "post.lock", os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    os.close(descriptor)
+                    return False
+                self._post_lock = descriptor
+        return True
+
+    @contextlib.contextmanager
+    def _write_lock(self) -> Iterator[None]:
+        with self.lock:
+            if self._is_writing:
+                raise BlockingIOError
+            self._is_writing = True
+            try:
+                descriptor = self._open(self._folder / "write.lock", os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    yield
+                finally:
+                    os.close(descriptor)
+            finally:
+                self._is_writing = False
+
+    def _seal(self) -> list[Path]:
+        """Turn the open file into a batch; nothing is appended to it from then on."""
+        with self._write_lock():
+            return [path.rename(path.with_suffix(BATCH)) for path in self._files(OPEN)[:1]]
+
+    def _files(self, *suffixes: str) -> list[Path]:
+        return sorted(each for each in self._folder.iterdir() if each.name.endswith(suffixes))
+
+    def _new_path(self) -> Path:
+        """Return a path after all others, even if the clock was set back."""
+        last = max((int(each.name.partition("-")[0]) for each in self._files(BATCH)), default=0)
+        number = max(time.time_ns(), last + 1)
+        return self._folder / f"{number:020d}-{os.urandom(8).hex()}{OPEN}"
+
+    def _open(self, path: Path, flags: int) -> int:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+            with contextlib.suppress(PermissionError):  # another user made it just now
+                os.fchmod(descriptor, self._mode)
+            return descriptor
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write(descriptor: int, line: bytes) -> tuple[int, int]:
+    """Append a line, after the end of one that a kill cut off; return its start and end."""
+    size = start = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        start += 1
+        line = b"\n" + line
+    try:
+        written = 0
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+    return start, size + len(line)
+
+
+def _is_alert(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

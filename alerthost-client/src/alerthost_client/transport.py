@@ -1,0 +1,179 @@
+"""Post a body to alerthost, and classify the response. Imports http.client, which is slow."""
+
+from __future__ import annotations
+
+import enum
+import http.client
+import io
+import json
+import re
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from alerthost_client.alert import LONGEST_SHOWN, ClientError
+
+ATTEMPT_WITHIN = 30.0
+"""Seconds of one attempt in all."""
+
+LARGEST_ANSWER = 64 * 1024
+"""Bytes of a response that are read."""
+
+LONGEST_PAUSE = 300.0
+"""Seconds of a Retry-After that are respected."""
+
+_SERVER_ERROR = 500
+_TOKEN = re.compile("[!-~]+")
+
+
+class Kind(enum.Enum):
+    """The effect of a response on the alerts of its request."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    """The same body is never accepted."""
+    RETRY = "retry"
+    """It may be accepted later."""
+    MISCONFIGURED = "misconfigured"
+    """It may be accepted later, once the operator has fixed the address or the token."""
+
+
+class Answer(NamedTuple):
+    """The result of one attempt.
+
+    Attributes:
+        kind: accepted, rejected, or retry.
+        reason: for the log.
+        retry_after: seconds that alerthost asks to wait; None if it does not say.
+    """
+
+    kind: Kind
+    reason: str = ""
+    retry_after: float | None = None
+
+
+def classify(status: int, retry_after: str | None, body: bytes) -> Answer:
+    """Classify a response.
+
+    Only 202 is an acceptance: another server at the address may answer 200.
+    """
+    if status == http.client.ACCEPTED:
+        return Answer(Kind.ACCEPTED)
+    reason = f"{status}: {_error(body)}"
+    if status in {400, 413, 422}:
+        return Answer(Kind.REJECTED, reason)
+    pause = None
+    if retry_after is not None and re.fullmatch(r"[0-9]{1,9}", retry_after.strip()):
+        pause = min(float(retry_after), LONGEST_PAUSE)
+    is_passing = status in {408, 425, 429} or status >= _SERVER_ERROR
+    return Answer(Kind.RETRY if is_passing else Kind.MISCONFIGURED, reason, pause)
+
+
+class Transport:
+    """Posts to ``/alerts`` below a URL; each attempt has a connection of its own.
+
+    Args:
+        url: of alerthost.
+        token: returns the token, or None; may raise OSError.
+        timeout: seconds of one attempt in all.
+
+    Raises:
+        ClientError: the URL is not an absolute http or https URL.
+    """
+
+    def __init__(
+        self, url: str, token: Callable[[], str | None], timeout: float = ATTEMPT_WITHIN
+    ) -> None:
+        fault = f"url: {url!r} is not a URL of alerthost; use for example http://127.0.0.1:9095"
+        try:
+            parts = urlsplit(url)
+            self._port = parts.port
+        except ValueError:
+            raise ClientError(fault) from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise ClientError(fault)
+        self.url = url
+        self._host = parts.hostname
+        self._is_tls = parts.scheme == "https"
+        self._path = f"{parts.path.rstrip('/')}/alerts"
+        self._token = token
+        self._timeout = timeout
+
+    def post(self, body: bytes, key: str) -> Answer:
+        """Make one attempt to post JSON lines; raises nothing that a network can cause."""
+        end = time.monotonic() + self._timeout
+        headers = {
+            "Content-Type": "application/x-ndjson",
+            "Idempotency-Key": key,
+            "Connection": "close",
+        }
+        try:
+            token = self._token()
+        except OSError as error:
+            return Answer(Kind.MISCONFIGURED, f"token_file: cannot be read: {describe(error)}")
+        if token is not None:
+            if not _TOKEN.fullmatch(token):  # http.client would show it in its error
+                return Answer(Kind.MISCONFIGURED, "token: is not a word of ASCII characters")
+            headers["Authorization"] = f"Bearer {token}"
+        make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        connection = make(self._host, self._port, timeout=self._timeout)
+        try:
+            connection.request("POST", self._path, body, headers)
+            response = http.client.HTTPResponse(_Deadline(connection.sock, end))  # type: ignore[arg-type]
+            response.begin()
+            content = response.read(LARGEST_ANSWER)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return Answer(Kind.RETRY, describe(error))
+        finally:
+            connection.close()
+        return classify(response.status, response.getheader("Retry-After"), content)
+
+
+class _Deadline(io.RawIOBase):
+    """Reads a socket until a deadline, however slowly the bytes arrive."""
+
+    def __init__(self, connected: socket.socket, end: float) -> None:
+        super().__init__()
+        self._socket = connected
+        self._end = end
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return the file that `http.client.HTTPResponse` reads."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            message = "timed out"
+            raise socket.timeout(message)
+        self._socket.settimeout(left)
+        return self._socket.recv_into(buffer)
+
+
+def node() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+def describe(error: Exception) -> str:
+    """Return the text of an error of the network or the disk."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _error(body: bytes) -> str:
+    """Return the error of a response of alerthost with its first fault, or the start of a body."""
+    text = body.decode("utf-8", "replace")
+    try:
+        content = json.loads(text)
+        text = str(content["error"])
+        fault = content["faults"][0]
+        text += f": {fault['path']}: {fault['reason']}"
+    except (ValueError, LookupError, TypeError):
+        pass
+    text = " ".join(text.split())
+    return text[:LONGEST_SHOWN]
