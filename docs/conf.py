@@ -48,6 +48,7 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Class attributes", "Attributes")]
 
 PUBLIC_MODULES = (
+    "alerthost_client",
     "hostspec",
     "hostspec.alert",
     "hostspec.connect",
@@ -71,7 +72,7 @@ PUBLIC_MODULES = (
 nitpicky = True
 nitpick_ignore_regex = [
     # the standard library, pluggy and SQLAlchemy: their inventories would have to be fetched
-    (r"py:class", r"(collections\.abc|contextlib|datetime|dt|pathlib|pluggy|sqlalchemy)\..+"),
+    (r"py:class", r"(collections\.abc|contextlib|datetime|dt|os|pathlib|pluggy|sqlalchemy)\..+"),
     (r"py:exc", r"IntegrityError|json\.JSONDecodeError"),
     # names that the fake has for type checkers only
     (r"py:class", r"Event|State"),

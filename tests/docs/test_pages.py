@@ -15,6 +15,7 @@ PAGES = sorted(
     if "_build" not in path.parts
 )
 EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
+CLIENTS = ("alerthost-client/README.md", "docs/client.md")
 CONFIGURED = ("README.md", "docs/operate.md")
 
 
@@ -59,6 +60,11 @@ def test_lines_of_standard_error_are_compared_in_order(page: Page, tmp_path: Pat
 
 def test_pages_show_the_same_example_of_embedding() -> None:
     shown = {name: _first_block(name, "python") for name in EMBEDDING}
+    assert len(set(shown.values())) == 1, shown
+
+
+def test_pages_show_the_same_example_of_the_client() -> None:
+    shown = {name: _first_block(name, "python") for name in CLIENTS}
     assert len(set(shown.values())) == 1, shown
 
 

@@ -27,6 +27,7 @@ from click.testing import CliRunner
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+from sybil.region import Lexeme
 
 from alerthost.cli.main import main
 from alerthost.config.document import ConfigFile
@@ -34,8 +35,9 @@ from hostspec import Alert
 
 ROOT = Path(__file__).parents[2]
 
-# what the pages call the folder of secrets, and where a fake and alerthost listen
+# what the pages call the folders of secrets and of alerts, and where a fake and alerthost listen
 SECRETS = "/run/secrets"
+SPOOL = "/var/spool/alerthost"
 ADDRESS = "127.0.0.1:9911"
 LISTEN = "127.0.0.1:9095"
 
@@ -123,6 +125,7 @@ class Page:
     def _here(self, text: str) -> str:
         """Replace the folder and the port of a page by those of the test."""
         text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
+        text = text.replace(SPOOL, str(self.folder / "spool"))
         return text.replace(ADDRESS, self.address)
 
     def _write_file(self, source: str) -> str | None:
@@ -135,6 +138,8 @@ class Page:
         if self._write_file(example.parsed):
             return
         self.capsys.readouterr()
+        source = example.parsed
+        example.parsed = Lexeme(self._here(source), source.offset, source.line_offset)
         PythonEvaluator()(example)
         self.printed = self.capsys.readouterr().out
 

@@ -20,6 +20,7 @@ import pytest
 from shared import once, unmeasured
 
 import alerthost
+import alerthost_client
 import hostspec
 import pagerduty_plugin
 
@@ -27,9 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "wheel-site"
 PROJECTS = {
     "alerthost": ROOT / "alerthost",
+    "alerthost_client": ROOT / "alerthost-client",
     "hostspec": ROOT / "hostspec",
     "pagerduty_plugin": ROOT,
 }
+
+PACKAGES = (alerthost, alerthost_client, hostspec, pagerduty_plugin)
 
 ON_WHEELS = "HOSTSPEC_WHEELS" in os.environ
 TESTED = SITE if ON_WHEELS else ROOT
@@ -92,7 +96,8 @@ def test_is_typed_and_licensed(wheels: dict[str, Wheel], package: str) -> None:
     assert f"{package}/py.typed" in wheel.names
     assert any(name.endswith("licenses/LICENSE") for name in wheel.names)
     assert wheel.metadata["License-Expression"] == "MIT"
-    assert wheel.metadata["Requires-Python"] == ">=3.11"
+    oldest = "3.9" if package == "alerthost_client" else "3.11"
+    assert wheel.metadata["Requires-Python"] == f">={oldest}"
     assert wheel.metadata.get_payload()
 
 
@@ -122,6 +127,7 @@ def test_says_what_it_needs(wheels: dict[str, Wheel]) -> None:
     ]
     assert set(contract.metadata.get_all("Provides-Extra") or []) == {"keyring", "testing"}
     assert "hostspec" in host.dependencies
+    assert wheels["alerthost_client"].dependencies == {}
     assert set(host.metadata.get_all("Provides-Extra") or []) == {"keyring", "postgresql"}
 
 
@@ -134,6 +140,7 @@ def test_each_distribution_has_its_own_entry_points_only(wheels: dict[str, Wheel
     assert plugin.select(group="console_scripts").names == {"fake-pagerduty"}
     assert entry_points_of(wheels["alerthost"]).names == {"alerthost"}
     assert entry_points_of(wheels["hostspec"]).names == set()
+    assert entry_points_of(wheels["alerthost_client"]).names == set()
 
 
 def entry_points_of(wheel: Wheel) -> EntryPoints:
@@ -148,10 +155,10 @@ def entry_points_of(wheel: Wheel) -> EntryPoints:
 
 def places() -> Iterator[str]:
     """Return the places of the code, in this process and in one that it starts."""
-    yield from (str(package.__file__) for package in (alerthost, hostspec, pagerduty_plugin))
+    yield from (str(package.__file__) for package in PACKAGES)
     code = (
-        "import alerthost, hostspec, json, pagerduty_plugin; "
-        "packages = (alerthost, hostspec, pagerduty_plugin); "
+        "import alerthost, alerthost_client, hostspec, json, pagerduty_plugin; "
+        "packages = (alerthost, alerthost_client, hostspec, pagerduty_plugin); "
         "print(json.dumps([package.__file__ for package in packages]))"
     )
     run = subprocess.run(
@@ -165,7 +172,7 @@ def test_the_code_is_that_of_the_run() -> None:
     assert [place for place in places() if "site-packages" in place] == []
 
 
-@pytest.mark.parametrize("name", ["alerthost", "hostspec", "pagerduty-plugin"])
+@pytest.mark.parametrize("name", ["alerthost", "alerthost-client", "hostspec", "pagerduty-plugin"])
 def test_the_metadata_is_that_of_the_run(name: str) -> None:
     assert Path(str(distribution(name).locate_file(""))).is_relative_to(METADATA)
 

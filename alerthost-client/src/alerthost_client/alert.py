@@ -34,7 +34,7 @@ def encode(alert: Mapping[str, Any]) -> bytes:
     check(alert)
     try:
         text = _dump(alert)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 -- the caller's class may raise anything
         text = _dump({str(name): _field(name, value) for name, value in alert.items()})
     return text.encode("ascii") + b"\n"
 

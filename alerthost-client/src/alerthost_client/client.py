@@ -26,7 +26,7 @@ class Client:
     """Hands alerts over to ``alerthost run``: a background thread posts them, in order.
 
     Safe to use from several threads, in forked children and in signal handlers. `fire`, `resolve`
-    and `send` do not wait for the network, unless `wait` is given, and log their errors.
+    and `send` do not wait for the network, unless ``wait`` is given, and log their errors.
 
     Args:
         url: of alerthost.
@@ -101,7 +101,7 @@ class Client:
         wait: float | None = None,
         **fields: Any,
     ) -> bool:
-        """Report that a problem fires, from now on unless `started_at` is given.
+        """Report that a problem fires, from now on unless ``started_at`` is given.
 
         Args:
             key: identifies the problem, until it is resolved.
@@ -124,7 +124,7 @@ class Client:
         return self.send({**alert, **fields}, wait=wait)
 
     def resolve(self, key: str, *, wait: float | None = None, **fields: Any) -> bool:
-        """Report that a problem is over; if it was fired with a `scope`, give the same one.
+        """Report that a problem is over; if it was fired with a ``scope``, give the same one.
 
         Returns:
             As `send` does.
@@ -139,10 +139,10 @@ class Client:
             wait: seconds to wait until alerthost has accepted it. After them it stays queued.
 
         Returns:
-            Whether it is queued; with `wait`, whether it is accepted.
+            Whether it is queued; with ``wait``, whether it is accepted.
 
         Raises:
-            ClientError: it is not, and the client has `raise_errors`.
+            ClientError: it is not, and the client has ``raise_errors``.
         """
         try:
             self._send(alert, wait)
@@ -167,7 +167,7 @@ class Client:
         return self._worker.stats
 
     def close(self) -> None:
-        """Flush within `flush_within`, and stop; alerts left in memory are dropped, and logged."""
+        """Flush within ``flush_within``, and stop; alerts left in memory are lost, and logged."""
         self._worker.close()
 
     def __enter__(self) -> Client:  # noqa: PYI034 -- Self is in no library of 3.9

@@ -113,7 +113,7 @@ class Spool:
         for line in path.read_bytes().splitlines(keepends=True):
             if _is_alert(line):
                 records.append(Record(line, at))
-            elif line.strip():
+            else:
                 cut.append(Rejection(Record(line, at), CUT))
             at += len(line)
         return Batch(path.stem, records, cut)

@@ -77,15 +77,12 @@ class Transport:
     Args:
         url: of alerthost.
         token: returns the token, or None; may raise OSError.
-        timeout: seconds of one attempt in all.
 
     Raises:
         ClientError: the URL is not an absolute http or https URL.
     """
 
-    def __init__(
-        self, url: str, token: Callable[[], str | None], timeout: float = ATTEMPT_WITHIN
-    ) -> None:
+    def __init__(self, url: str, token: Callable[[], str | None]) -> None:
         fault = f"url: {url!r} is not a URL of alerthost; use for example http://127.0.0.1:9095"
         try:
             parts = urlsplit(url)
@@ -99,11 +96,10 @@ class Transport:
         self._is_tls = parts.scheme == "https"
         self._path = f"{parts.path.rstrip('/')}/alerts"
         self._token = token
-        self._timeout = timeout
 
     def post(self, body: bytes, key: str) -> Answer:
         """Make one attempt to post JSON lines; raises nothing that a network can cause."""
-        end = time.monotonic() + self._timeout
+        end = time.monotonic() + ATTEMPT_WITHIN
         headers = {
             "Content-Type": "application/x-ndjson",
             "Idempotency-Key": key,
@@ -112,13 +108,13 @@ class Transport:
         try:
             token = self._token()
         except OSError as error:
-            return Answer(Kind.MISCONFIGURED, f"token_file: cannot be read: {describe(error)}")
+            return Answer(Kind.MISCONFIGURED, f"token: cannot be read: {describe(error)}")
         if token is not None:
             if not _TOKEN.fullmatch(token):  # http.client would show it in its error
                 return Answer(Kind.MISCONFIGURED, "token: is not a word of ASCII characters")
             headers["Authorization"] = f"Bearer {token}"
         make = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-        connection = make(self._host, self._port, timeout=self._timeout)
+        connection = make(self._host, self._port, timeout=ATTEMPT_WITHIN)
         try:
             connection.request("POST", self._path, body, headers)
             response = http.client.HTTPResponse(_Deadline(connection.sock, end))  # type: ignore[arg-type]
@@ -147,11 +143,7 @@ class _Deadline(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            message = "timed out"
-            raise socket.timeout(message)
-        self._socket.settimeout(left)
+        self._socket.settimeout(self._end - time.monotonic())  # ValueError after the deadline
         return self._socket.recv_into(buffer)
 
 

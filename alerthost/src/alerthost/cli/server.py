@@ -19,13 +19,14 @@ from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile, ConfigurationError
 from alerthost.config.plugins import LaneNames
 from alerthost.config.store import build_engine
-from alerthost.config.tables import HttpTable
+from alerthost.config.tables import HttpTable, SpoolTable
 from alerthost.console.app import Console
 from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
 from alerthost.http.listener import Listener
 from alerthost.http.metrics import Metrics
+from alerthost.http.spool_reader import SpoolReader
 from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
@@ -65,6 +66,7 @@ class Server:
         self._lane_log = LaneLog(lambda: self._metrics.lanes)
         self._reloading = threading.Lock()
         self._retiring: list[threading.Thread] = []
+        self._spool: SpoolReader | None = None
         loaded = self._load()
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
         self._app.add(Console(self._app, path, self.reload).routes)
@@ -102,6 +104,8 @@ class Server:
             return max(0.0, deadline - time.monotonic())
 
         self._app.stopping = True
+        if self._spool:
+            self._spool.close()
         if self._listener:
             self._listener.close()
         if self._reloading.acquire(timeout=left()):  # wait for a reload in progress
@@ -174,11 +178,12 @@ class Server:
         """Start the engine of a configuration, and serve with it from now on."""
         backend = loaded.backend
         try:
+            spool = _open_spool(loaded, listener)
             if self._works:
                 backend.engine.start()
             else:
                 backend.engine.database.migrate()
-        except StoreError:
+        except (StoreError, ConfigurationError):
             if listener:
                 listener.close_unless_started()
             raise
@@ -187,6 +192,11 @@ class Server:
         if listener:
             listener.limit(backend.table.most_connections)
             listener.start()
+        if self._spool:
+            self._spool.close()
+        self._spool = spool
+        if spool:
+            spool.start()
         cut_off = cut_off_notes(backend.engine.admin, loaded.configuration)
         for note in (*loaded.configuration.notes(), *cut_off):
             _log.warning("note: %s", note)
@@ -203,6 +213,21 @@ class Server:
 
     def _backlog(self) -> Backlog:
         return self._app.backend.engine.admin.backlog()
+
+
+def _open_spool(loaded: _Loaded, listener: Listener | None) -> SpoolReader | None:
+    source = loaded.source
+    path = source.table("spool", SpoolTable).path
+    if not path:
+        return None
+    folder = source.folder / path
+    if listener is None:
+        _log.warning("note: spool.path: %s is not read with --no-http", folder)
+        return None
+    try:
+        return SpoolReader(folder, listener.url, loaded.backend.table)
+    except OSError as error:
+        source.refuse([Fault("spool.path", f"{folder} cannot be used: {error.strerror}")])
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from alerthost.config.tables import (
     InstallationTable,
     PluginsTable,
     RuleTable,
+    SpoolTable,
     StoreTable,
 )
 from hostspec.errors import Fault
@@ -43,6 +44,7 @@ TABLES: Final[Mapping[str, type]] = {
     "rules": RuleTable,
     "store": StoreTable,
     "http": HttpTable,
+    "spool": SpoolTable,
 }
 """The tables of the file, by name."""
 
@@ -154,6 +156,7 @@ class _Builder:
                 self._fault(name, unknown_name(name, TABLES))
         self._read("store", StoreTable, self._document.get("store", {}))
         self._read("http", HttpTable, self._document.get("http", {}))
+        self._read("spool", SpoolTable, self._document.get("spool", {}))
         self._load_plugins()
         installations = self._read_all("installations", InstallationTable)
         rules = self._read_all("rules", RuleTable)

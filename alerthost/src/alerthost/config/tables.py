@@ -105,6 +105,18 @@ class StoreTable:
     )
 
 
+@attrs.frozen(kw_only=True)
+class SpoolTable:
+    """The table ``[spool]``."""
+
+    path: str = setting(
+        "Path",
+        help="The folder in which clients on this machine leave alerts, relative to this file. "
+        "Empty for none. `run` posts them to its own address.",
+        default="",
+    )
+
+
 @attrs.frozen
 class Address:
     """An address to listen on.
