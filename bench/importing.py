@@ -1,7 +1,8 @@
 """Starting an engine from a file: its time and memory, in a bare interpreter and in a host.
 
 The host imports requests, as one does that posts its alerts itself. Beside it: importing the
-contract, and loading the plugin. Each runs in a new interpreter, in turn; the store exists already.
+client or the contract, and loading the plugin. Each runs in a new interpreter, in turn; the store
+exists already.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ engine.start()
 """
 
 PROGRAMS = {
+    "importing the client": ("", "import alerthost_client"),
+    "making a client": ("", "from alerthost_client import Client; Client()"),
     "importing hostspec": ("", "import hostspec"),
     "loading the plugin": ("", "from hostspec.plugins import load; load(['pagerduty'])"),
     "starting an engine from a file, bare interpreter": ("", START),
@@ -36,6 +39,7 @@ PROGRAMS = {
 """The imports before measuring, and the measured program."""
 
 GOALS = {
+    "importing the client": (None, 0.04, 5.0),
     "starting an engine from a file, bare interpreter": (0.5, None, None),
     "starting an engine from a file, host": (0.5, None, 25.0),
 }

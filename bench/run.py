@@ -24,6 +24,7 @@ PROGRAMS = (
     "storm",
     "console",
     "importing",
+    "handing_over",
     "sending",
 )
 

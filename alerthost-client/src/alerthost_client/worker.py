@@ -165,6 +165,8 @@ class Worker:
         Alerts in a spool are safe: they do not wait for an alerthost that does not answer, nor for
         another process that posts.
         """
+        if self._is_closed:
+            return
         if self._flush_end is None:  # the end may be announced twice, by multiprocessing first
             self._flush_end = time.monotonic() + self._flush_within
 
