@@ -27,14 +27,14 @@ def leave(folder: Path, *keys: str) -> Path:
     """Queue alerts while another process has the lock for posting; return their file."""
     folder.mkdir(exist_ok=True, mode=0o700)
     with post_lock(folder):
-        with Client(spool=folder, flush_within=0) as client:
+        with Client(spool=folder) as client:
             assert all(client.fire(key) for key in keys)
         return files(folder)[-1]
 
 
 @contextlib.contextmanager
 def post_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock for posting, once the thread of a closed client has released it."""
+    """Hold the lock for posting."""
     with (folder / "post.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -110,11 +110,9 @@ def test_a_cut_file_is_read_and_the_cut_is_reported(
     start = file.stat().st_size
     with file.open("ab") as opened:
         opened.write(garbage)
-    caplog.clear()
+    leave(tmp_path, "b")
     with Client(server.url, spool=tmp_path) as client:
-        assert client.fire("b", wait=60)
-        assert client.flush(60)
-        assert client.stats == (0, 2, 1, 0)
+        wait_until(lambda: client.stats == (0, 2, 1, 0))
     assert server.accepted == ["a", "b"]
     (kept,) = rejected(tmp_path)
     assert (kept["at"], kept["reason"]) == (start, spool.CUT)

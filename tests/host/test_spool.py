@@ -17,7 +17,7 @@ SPOOL = '\n[spool]\npath = "left"\n'
 
 def leave(folder: Path, *keys: str) -> None:
     """Leave alerts as a process does that ends while alerthost is down."""
-    with Client("http://127.0.0.1:1", spool=folder, flush_within=0, source="db-1") as client:
+    with Client("http://127.0.0.1:1", spool=folder, source="db-1") as client:
         for key in keys:
             assert client.fire(key, "Disk full", severity="critical", labels={"team": "data"})
 

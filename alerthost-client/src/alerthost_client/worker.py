@@ -142,7 +142,7 @@ class Worker:
         with self._state:
             self._is_woken = True
             self._state.notify_all()
-            if self._has_thread():
+            if self._live_thread():
                 return
             lifecycle.flush_with_multiprocessing()
             self._thread = threading.Thread(target=self._run, name="alerthost_client", daemon=True)
@@ -165,31 +165,17 @@ class Worker:
         Alerts in a spool are safe: they do not wait for an alerthost that does not answer, nor for
         another process that posts.
         """
-        if self._is_closed:
-            return
-        if self._flush_end is None:  # the end may be announced twice, by multiprocessing first
-            self._flush_end = time.monotonic() + self._flush_within
-
-        def is_done() -> bool:
-            is_safe = self._sender.failures or self._other_posts
-            return self._is_flushed() or bool(is_safe and not len(self._memory))
-
-        with self._state:
-            self._is_hurried = True
-            self._state.notify_all()
-        self._wait_until(is_done, self._flush_end)
-        with self._state:
-            self._is_hurried = False
-        if lost := len(self._memory):
-            _log.error("%d alerts may be lost: not accepted before the end; use a spool", lost)
-        self._log.flush()
+        if not self._is_closed:
+            self._finish()
 
     def close(self) -> None:
         """Flush as at the end of the process, and end the thread."""
-        self.at_exit()
+        end = self._finish()
         with self._state:
             self._is_closed = True
             self._state.notify_all()
+        if thread := self._live_thread():
+            thread.join(max(0.0, end - time.monotonic()))
 
     def before_fork(self) -> None:
         """Wait until no thread holds a lock that a child would inherit."""
@@ -210,8 +196,28 @@ class Worker:
             self._spool.after_fork_in_child()
         self._begin()
 
-    def _has_thread(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+    def _finish(self) -> float:
+        """Flush for `flush_within` seconds at most; return when they end."""
+        if self._flush_end is None:  # the end may be announced twice, by multiprocessing first
+            self._flush_end = time.monotonic() + self._flush_within
+
+        def is_done() -> bool:
+            is_safe = self._sender.failures or self._other_posts
+            return self._is_flushed() or bool(is_safe and not len(self._memory))
+
+        with self._state:
+            self._is_hurried = True
+            self._state.notify_all()
+        self._wait_until(is_done, self._flush_end)
+        with self._state:
+            self._is_hurried = False
+        if lost := len(self._memory):
+            _log.error("%d alerts may be lost: not accepted before the end; use a spool", lost)
+        self._log.flush()
+        return self._flush_end
+
+    def _live_thread(self) -> threading.Thread | None:
+        return self._thread if self._thread is not None and self._thread.is_alive() else None
 
     def _is_flushed(self) -> bool:
         last = self._last
@@ -224,7 +230,7 @@ class Worker:
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            if not self._has_thread():
+            if not self._live_thread():
                 self._give_up_at = end
                 self._post_next()
                 self._give_up_at = math.inf
