@@ -86,6 +86,7 @@ def lists_of(admin: Admin) -> dict[str, Callable[[], object]]:
     lists, service, other = admin.lists, ("acme", "s7"), ("acme", "x")
     pages: dict[str, Callable[[], object]] = {
         "overview": lambda: (lists.services(), lists.open_incidents(), admin.unsettled()),
+        "marker": lists.marker,
         "one incident": lambda: (lists.incident(7), lists.history(7, None, MOST)),
     }
     for after in (None, MOST):

@@ -134,6 +134,24 @@ def test_lists_are_read_page_by_page(world: World) -> None:
 
 
 @EITHER
+def test_marker_differs_after_each_change(world: World) -> None:
+    admin = world.engine.admin
+    world.database.migrate()
+    seen = [admin.lists.marker()]
+    for change in (
+        lambda: world.accept("disk"),
+        world.drain,
+        lambda: admin.resolve(1, by=OPERATOR),
+        lambda: world.fail(OutcomeKind.MISCONFIGURED) or world.drain(),
+        lambda: world.advance(120.0),
+    ):
+        change()
+        seen.append(admin.lists.marker())
+        assert admin.lists.marker() == seen[-1]
+    assert len(set(seen)) == len(seen)
+
+
+@EITHER
 def test_changes_are_recorded_with_the_state_before_and_after(world: World) -> None:
     admin = world.engine.admin
     world.accept("disk")

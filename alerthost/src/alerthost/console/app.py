@@ -38,7 +38,8 @@ from alerthost.console.access import (
     delete_cookie,
     set_cookie,
 )
-from alerthost.console.rendering import MEDIA_TYPES, PREFIX, link, render, static
+from alerthost.console.events import Events
+from alerthost.console.rendering import HEADERS, MEDIA_TYPES, PREFIX, link, render, static
 from alerthost.console.view import Html, Redirect, View
 from alerthost.http.app import Backend, Endpoint, HttpApp, client_of
 from alerthost.http.request import check_host, received
@@ -70,18 +71,6 @@ NAVIGATION: Final = (
 )
 
 _FORM: Final = ("application/x-www-form-urlencoded",)
-
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 _TITLES: Final = {
     401: "Sign in",
@@ -147,6 +136,7 @@ class Console:
         self._open_accounts = functools.partial(open_accounts, path)
         self._reload = reload
         self._access = Access()
+        self._events = Events(http)
         self.routes = [
             Route("/", self._counted(self._root), methods=["GET"]),
             Route(PREFIX, self._counted(self._root), methods=["GET"]),
@@ -154,6 +144,7 @@ class Console:
             self._route(SIGN_IN, self._show_sign_in, "GET"),
             self._route(SIGN_IN, self._sign_in, "POST", present=self._sign_in_again),
             self._route("/sign-out", self._sign_out, "POST"),
+            self._route("/events", self._stream, "GET"),
             Route(
                 f"{PREFIX}{connecting.CALLBACK}", self._counted(self._installed), methods=["GET"]
             ),
@@ -177,7 +168,7 @@ class Console:
         async def with_session(request: Request) -> Response:
             if method == "GET" and _comes_without_cookie(request):
                 return HTMLResponse(
-                    render("continue.html", {"url": _url(request)}), headers=_HEADERS
+                    render("continue.html", {"url": _url(request)}), headers=HEADERS
                 )
             table = self._http.backend.table
             threads = self._http.threads
@@ -257,7 +248,14 @@ class Console:
             return _redirect(result.url)
         values = _common(view.session, self._http.backend.table, path, view.now)
         page = render(result.template, {**values, **result.values})
-        return HTMLResponse(page, result.status, headers=_HEADERS)
+        return HTMLResponse(page, result.status, headers=HEADERS)
+
+    async def _stream(
+        self, _request: Request, session: Session, _fields: Mapping[str, str]
+    ) -> Response:
+        if session.role is Role.NONE:
+            raise Rejection(403, "session", "the session is over; sign in again")
+        return self._events.response()
 
     async def _installed(self, request: Request) -> Response:
         """Finish an install flow; the provider's redirect does not bring the session's cookie."""
@@ -277,7 +275,7 @@ class Console:
         name = request.path_params["name"]
         if name not in MEDIA_TYPES:
             raise Rejection(404, "path", "there is no such file")
-        headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        headers = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
         return Response(static(name), headers=headers, media_type=MEDIA_TYPES[name])
 
     async def _nothing(self, _request: Request) -> Response:
@@ -352,7 +350,7 @@ def _url(request: Request) -> str:
 
 
 def _redirect(url: str) -> Response:
-    return RedirectResponse(url, 303, headers=_HEADERS)
+    return RedirectResponse(url, 303, headers=HEADERS)
 
 
 def _inside(url: str) -> str:
@@ -363,9 +361,9 @@ def _inside(url: str) -> str:
 def _fault(_request: Request, rejection: Rejection, status: int) -> Response:
     """Build the page of a request that is rejected."""
     values = {"title": _TITLES.get(status, "That was not accepted"), "reason": rejection.reason}
-    return HTMLResponse(render("fault.html", values), status, headers=_HEADERS)
+    return HTMLResponse(render("fault.html", values), status, headers=HEADERS)
 
 
 def _sign_in_page(session: Session, asked: str, fault: str, status: int) -> Response:
     values = {"csrf": session.csrf, "next": asked, "fault": fault}
-    return HTMLResponse(render("sign_in.html", values), status, headers=_HEADERS)
+    return HTMLResponse(render("sign_in.html", values), status, headers=HEADERS)

@@ -80,6 +80,8 @@ def build(row: sa.Row[Any]) -> Activity:
     return Activity(row.id, row.at, Actor(row.actor, row.source), change)
 
 
+TABLE: Final = activity
+
 _NEW: Final = sa.insert(activity)
 
 ENTRIES: Final = sa.select(activity).order_by(activity.c.id.desc()).limit(sa.bindparam("most"))

@@ -284,6 +284,11 @@ class AdminLists:
             rows, last = _first(connection.execute(query.limit(most + 1)).all(), most)
             return Page(tuple(_submission_rows(connection, rows)), last)
 
+    def marker(self) -> tuple[object, ...]:
+        """Return values that differ after most changes of what the lists show; quickly."""
+        with self._database.read() as connection:
+            return tuple(connection.execute(_MARKER).one())
+
     def activity(self, after: int | None, most: int) -> Page[Activity]:
         """Return the changes by operators, the newest first."""
         query, given = activity.ENTRIES, {"most": most + 1}
@@ -423,6 +428,25 @@ _SENT: Final = (
 )
 
 _OPEN: Final = sa.select(sa.func.count()).where(incidents.c.active)
+
+_MARKER: Final = sa.select(
+    sa.select(sa.func.max(submissions.c.id)).scalar_subquery(),
+    sa.select(sa.func.max(deliveries.c.id)).scalar_subquery(),
+    *(
+        sa.select(sa.func.max(deliveries.c.finished_at))
+        .where(deliveries.c.state == state)
+        .scalar_subquery()
+        for state in sorted(_ENDED)
+    ),
+    *(
+        sa.select(sa.func.max(incidents.c.changed_at))
+        .where(incidents.c.active == sa.literal(active))
+        .scalar_subquery()
+        for active in (True, False)
+    ),
+    sa.select(sa.func.sum(channels.c.failures)).scalar_subquery(),
+    sa.select(sa.func.max(activity.TABLE.c.id)).scalar_subquery(),
+)
 
 _LAST: Final = sa.select(sa.func.max(deliveries.c.id))
 

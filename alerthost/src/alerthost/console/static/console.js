@@ -1,9 +1,15 @@
-// Keeps the page up to date: every few seconds while it is visible, the same page is read again,
-// and its content replaced if it differs. Nothing is replaced while a form is being filled in.
+// Keeps the page up to date: after an event of the server the same page is read again, and its
+// content replaced if it differs. Nothing is replaced while a form is being filled in.
 "use strict";
 
 const main = document.querySelector("main[data-live]");
-const seconds = 3;
+const TICK = 1000; // milliseconds
+const AGES = 20; // ticks after which the times on the page are renewed
+const WITHOUT_EVENTS = 5; // ticks between two readings where there is no stream of events
+
+let changed = false;
+let every = AGES;
+let ticks = 0;
 
 const isBusy = () =>
   document.hidden ||
@@ -14,12 +20,15 @@ const isBusy = () =>
 const openDetails = () => new Set([...main.querySelectorAll("details[open]")].map((each) => each.id));
 
 async function update() {
-  if (isBusy()) return;
   const response = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
   if (!response.ok) return;
   const text = await response.text();
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector("main[data-live]");
-  if (!fresh || isBusy()) return;
+  if (!fresh) return;
+  if (isBusy()) {
+    changed = true;
+    return;
+  }
   const open = openDetails();
   for (const each of fresh.querySelectorAll("details")) each.open = open.has(each.id);
   if (fresh.innerHTML === main.innerHTML) return;
@@ -28,6 +37,21 @@ async function update() {
   if (focused) document.getElementById(focused)?.focus();
 }
 
+function tick() {
+  ticks += 1;
+  if (ticks % every === 0) changed = true;
+  if (!changed || isBusy()) return;
+  changed = false;
+  update().catch(() => {});
+}
+
 if (main) {
-  setInterval(() => update().catch(() => {}), seconds * 1000);
+  const source = new EventSource("/console/events");
+  source.addEventListener("message", () => {
+    changed = true;
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) every = WITHOUT_EVENTS;
+  });
+  setInterval(tick, TICK);
 }
