@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import attrs
 import pytest
 from engines import DELIVERED, EITHER, World, lease_in
 from recorder import Hanging, rule_of
@@ -412,3 +413,21 @@ def test_leases_that_were_not_used_do_not_count_as_quick_attempts(world: World) 
     assert lease
     held.sent(lease)
     assert (held.share(world.clock.now, 8).most, held.share(world.clock.now, 8).quick) == (8, {})
+
+
+@EITHER
+def test_a_record_for_an_incident_of_the_same_batch_does_not_stop_its_queue(world: World) -> None:
+    def record(opening: Delivery, _: Delivery) -> Sequence[Delivery]:
+        ref = attrs.evolve(opening.ref, correlation_key="one b")
+        return [attrs.evolve(opening, ref=ref, over=True)]
+
+    world.page.on_missed = record  # type: ignore[method-assign,assignment]
+    world.fail(OutcomeKind.THROTTLED)
+    accept(world, "one b", "one a")
+    assert len(world.drain()) == 1
+    world.engine.accept_many([Alert("one a", status="resolved"), Alert("one b")])
+    world.drain()
+
+    sent = [each for _ in range(3) for each in world.advance(61)]
+    assert "trigger one b" in sent
+    assert "queued" not in world.states

@@ -70,12 +70,12 @@ class Queues:
     def __init__(self, uow: UnitOfWork) -> None:
         self.snapshot = Snapshot(uow.connection)
         self._uow = uow
-        self._rows: dict[int, list[sa.Row[Any]]] = {}
+        self._rows: dict[int, dict[int, sa.Row[Any]]] = {}
         self._open: dict[IncidentRef, _Queue] = {}
         self._all: list[_Queue] = []
         self._new: list[tuple[_Queue, str]] = []
         self._ended: list[tuple[_Queue, QueuedDelivery, DeliveryState, str]] = []
-        self._with_delivered: Sequence[int] = ()
+        self._with_delivered: list[int] = []
         self._delivered: Mapping[int, Delivery] | None = None
 
     def load(self, alerts: Collection[Identity], refs: Collection[IncidentRef]) -> None:
@@ -83,11 +83,13 @@ class Queues:
         self.snapshot.load_incidents(alerts, refs)
         found = [each for ref in refs if (each := self.snapshot.at(ref))]
         self._load_rows([each.id for each in found])
-        self._with_delivered = [each.id for each in found if each.provider_state.trigger_delivered]
+        self._with_delivered += [
+            each.id for each in found if each.provider_state.trigger_delivered
+        ]
 
     def _load_rows(self, incidents: Sequence[int]) -> None:
         for row in delivery_store.find_rows_of_queues(self._uow.connection, incidents):
-            self._rows.setdefault(row.incident_id, []).append(row)
+            self._rows.setdefault(row.incident_id, {})[row.id] = row
 
     def hold(self, ref: IncidentRef, alert: Identity) -> None:
         """Add an alert to the holders of an open incident."""
@@ -139,8 +141,8 @@ class Queues:
         return queue
 
     def _read(self, stored: StoredIncident) -> _Queue:
-        rows = self._rows.get(stored.id, ())
-        waiting = {row.id: row for row in rows if row.worker_id is None}
+        rows = self._rows.get(stored.id, {})
+        waiting = {number: row for number, row in rows.items() if row.worker_id is None}
         return _Queue(
             stored.incident,
             before=stored,
