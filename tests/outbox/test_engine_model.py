@@ -25,13 +25,15 @@ from hypothesis.stateful import (
 from recorder import SILENT, Page, PagerPlugin, rule_of
 from size import EXAMPLES, SEARCHES
 
-from alerthost.outbox import planner
+from alerthost.outbox import completion, held_leases, planner
 from alerthost.outbox.admin_rows import AdminError, DeliveryRow
+from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.maintenance import Patience
 from alerthost.outbox.retry_policy import GIVEN_UP
 from alerthost.store.database import Database
+from alerthost.store.errors import StoreError
 from alerthost.store.tables import deliveries, metadata
 from hostspec import (
     Alert,
@@ -90,9 +92,15 @@ class KilledError(BaseException):
 
 
 class KilledEngine(Engine):
-    """Records no outcome of an attempt in which it was killed, or that was reclaimed."""
+    """Records no outcome of an attempt in which it was killed, or that was reclaimed.
+
+    Attributes:
+        together: outcomes are recorded with those of the deliveries that were leased together. A
+            killed engine loses all of them, and the leases that it did not use.
+    """
 
     killed = False
+    together = False
 
     @property
     def name(self) -> str:
@@ -104,10 +112,20 @@ class KilledEngine(Engine):
         self._dispatcher._complete = functools.partial(  # type: ignore[method-assign]
             self.complete, self._dispatcher._complete
         )
+        self._dispatcher.settle = functools.partial(  # type: ignore[method-assign]
+            self.settle, self._dispatcher.settle
+        )
+
+    def settle(self, settle: Callable[[], None]) -> None:
+        if not self.killed:
+            settle()
 
     def complete(self, complete: Callable[..., None], lease: Lease, *arguments: Any) -> None:
         if self.killed:
             raise KilledError
+        if self.together:
+            complete(lease, *arguments)
+            return
         before = self.row(lease)
         complete(lease, *arguments)
         self._dispatcher.complete_all()
@@ -211,18 +229,24 @@ class Records(Pages):
         self.capabilities = SILENT  # type: ignore[misc]
 
 
+STORIES: list[Story] = []
+"""The story that runs."""
+
+
 class Story(RuleBasedStateMachine):
     """Two engines on one database, PagerDuty, and the events around them."""
 
     def __init__(self, database: Database, number: int) -> None:
         super().__init__()
         self.database = database
+        STORIES[:] = [self]
         if not number % progress.EVERY:
             progress.report(f"{database.engine.dialect.name}: {number} examples")
 
-    @initialize(missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]))
-    def start(self, missed: str) -> None:
+    @initialize(missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]), together=st.booleans())
+    def start(self, missed: str, *, together: bool = False) -> None:
         self.missed = missed
+        self.together = together
         with self.database.begin() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(sa.delete(table))
@@ -240,6 +264,7 @@ class Story(RuleBasedStateMachine):
         self.leases: dict[IncidentRef, float] = {}
         self.wrong: list[str] = []
         self.interruptions = 0
+        self.failures = 0
         self.plans = False
         self.running: list[KilledEngine] = []
         self.down: set[str] = set()
@@ -266,7 +291,7 @@ class Story(RuleBasedStateMachine):
             for lane, keys in RULES[self.rules].items()
         ]
         account = rule_of(self.plugins).actions[0].installation
-        return KilledEngine(
+        engine = KilledEngine(
             self.database,
             self.plugins,
             rules,
@@ -274,6 +299,8 @@ class Story(RuleBasedStateMachine):
             clock=self.clock,
             patience=Patience(forget=1e9, keep=1e9),
         )
+        engine.together = self.together
+        return engine
 
     @rule()
     def swap(self) -> None:
@@ -386,6 +413,8 @@ class Story(RuleBasedStateMachine):
         self.running.append(engine)
         try:
             engine.drain(limit)
+        except StoreError:
+            pass  # the outcomes are kept
         finally:
             self.running.pop()
         assert not self.wrong
@@ -501,6 +530,29 @@ class Story(RuleBasedStateMachine):
         except KilledError:
             self.restart()
 
+    @rule(
+        alerts=st.lists(ALERTS, min_size=2, max_size=4, unique=True),
+        lane=LANES,
+        statuses=st.lists(st.sampled_from([*FATES]), max_size=4),
+    )
+    def fire_together(self, alerts: list[str], lane: str, statuses: list[str]) -> None:
+        """Send several deliveries that were leased together."""
+        self.statuses[lane].extend(statuses)
+        for alert in alerts:
+            self.accept(alert, "firing")
+        self.drain(None)
+
+    @rule(times=st.integers(1, 2))
+    def fail_to_record(self, times: int) -> None:
+        """Make the store fail when outcomes are recorded: they are kept, or lost with a kill."""
+        self.failures = times
+
+    def fail(self) -> None:
+        """Raise an error as often as the store is to fail."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("full")
+
     @rule(lane=LANES, statuses=st.lists(st.sampled_from([*FATES]), min_size=1, max_size=4))
     def trouble(self, lane: str, statuses: list[str]) -> None:
         self.statuses[lane].extend(statuses)
@@ -572,6 +624,7 @@ class Story(RuleBasedStateMachine):
             self.dropped_orphans.add(entry.incident_id)
         elif entry.delivery.operation is Operation.RESOLVE:
             self.left_open.add(spot)
+            self.dropped_orphans.add(entry.incident_id)  # if its key is removed later
         open_ones = {spot_of(case.incident.ref) for case in self.engine.admin.incidents()}
         if spot not in open_ones:
             self.forget(spot)
@@ -644,7 +697,7 @@ class Story(RuleBasedStateMachine):
         self.down.clear()
         for ahead in (*self.statuses.values(), *self.meanwhile.values(), *self.frozen.values()):
             ahead.clear()
-        self.interruptions = 0
+        self.interruptions = self.failures = 0
         self.run_down()
         for each in self.engine.admin.deliveries(GIVEN_UP):
             if each.state in {"dead", "rejected", "uncertain"}:
@@ -703,8 +756,21 @@ class Story(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plan the same batches each time that a story runs."""
+    """Plan and lease the same batches each time that a story runs."""
     monkeypatch.setattr(planner, "BATCH_SECONDS", float("inf"))
+    monkeypatch.setattr(held_leases, "WITHIN", 1e9)
+
+
+@pytest.fixture(autouse=True)
+def _store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stories make the store fail when outcomes are recorded."""
+    complete = completion.complete
+
+    def fail_or_complete(uow: UnitOfWork, results: Sequence[completion.Result]) -> None:
+        STORIES[-1].fail()
+        complete(uow, results)
+
+    monkeypatch.setattr(completion, "complete", fail_or_complete)
 
 
 @pytest.mark.sized
