@@ -83,9 +83,7 @@ class Queues:
         self.snapshot.load_incidents(alerts, refs)
         found = [each for ref in refs if (each := self.snapshot.at(ref))]
         self._load_rows([each.id for each in found])
-        self._with_delivered += [
-            each.id for each in found if each.provider_state.trigger_delivered
-        ]
+        self._with_delivered += [each.id for each in found if each.provider_state.trigger_delivered]
 
     def _load_rows(self, incidents: Sequence[int]) -> None:
         for row in delivery_store.find_rows_of_queues(self._uow.connection, incidents):
