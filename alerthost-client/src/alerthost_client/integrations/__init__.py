@@ -1,0 +1,1 @@
+"""Integrations with other programs, each in a module that nothing else imports."""
