@@ -271,3 +271,12 @@ def test_a_slow_message_counts_from_its_answer(*, urgent: bool) -> None:
     assert sent.land(NOW - 5, NOW, urgent=urgent) == sent
     paused = sent.pause(NOW + 90).land(NOW, NOW + 20, urgent=urgent)
     assert paused == RateLimit(USUAL.limit, {1_000_000_200: none, 1_000_020_600: one}, NOW + 90)
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_a_message_that_is_not_sent_is_not_counted(*, urgent: bool) -> None:
+    budget = RateLimit(Limit("key", 2, 60.0))
+    taken = budget.take(NOW, urgent=urgent)
+    assert taken.free_at(NOW, urgent=urgent) > NOW
+    assert taken.give_back(NOW, urgent=urgent).free_at(NOW, urgent=urgent) == NOW
+    assert taken.give_back(NOW - 5, urgent=urgent) is taken
