@@ -112,7 +112,7 @@ class SpoolTable:
     path: str = setting(
         "Path",
         help="The folder in which clients on this machine leave alerts, relative to this file. "
-        "Empty for none. `run` posts them to its own address.",
+        "Empty for none. alerthost run accepts them.",
         default="",
     )
 
