@@ -431,3 +431,61 @@ def test_a_record_for_an_incident_of_the_same_batch_does_not_stop_its_queue(worl
     sent = [each for _ in range(3) for each in world.advance(61)]
     assert "trigger one b" in sent
     assert "queued" not in world.states
+
+
+def test_an_unreadable_delivery_costs_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.accept("two bad")
+    world.accept("two good")
+    world.engine._dispatcher.plan_ahead()
+    world.execute(
+        "UPDATE deliveries SET body = '{}' WHERE incident_id ="
+        " (SELECT id FROM incidents WHERE correlation_key = 'two bad')"
+    )
+
+    assert world.drain() == ["trigger two good"]
+    states = world.execute("SELECT state FROM deliveries ORDER BY id")
+    assert [row.state for row in states] == ["delivered", "dead", "delivered"]
+    assert "cannot be read: it failed at " in caplog.text
+
+
+def test_outcomes_that_fail_together_are_recorded_one_by_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = completion.complete
+
+    def alone(uow: Any, results: Sequence[completion.Result]) -> None:
+        if len(results) > 1:
+            raise UnstorableError("too much at once")
+        complete(uow, results)
+
+    monkeypatch.setattr(completion, "complete", alone)
+    world.accept("two")
+    world.accept("three")
+
+    assert sorted(world.drain()) == ["trigger three", "trigger two"]
+    assert world.states == ["delivered"] * 3
+
+
+def test_the_pace_of_few_lanes_is_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_leases, "REMEMBERED", 1)
+    for lane in LANES:
+        world.accept(lane)
+    world.drain()
+
+    assert len(world.engine._dispatcher._leases.share(world.clock.now, 1).quick) == 1
+
+
+def test_a_lease_completed_while_it_is_sent_is_not_held(world: World) -> None:
+    world.accept("two")
+    world.engine._dispatcher.plan_ahead()
+    with world.database.begin() as connection:
+        [lease] = lease_in(world, connection, "me")
+    held = HeldLeases(1)
+    held.add([lease])
+    assert held.take() == lease
+    held.complete([lease])
+    held.sent(lease)
+
+    assert (lease.id, lease.attempt) not in held

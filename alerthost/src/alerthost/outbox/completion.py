@@ -116,14 +116,14 @@ def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
     """Complete leases, in order."""
     # of all, since the rows of lanes are locked after those of incidents
     backend.lock(uow.connection, [each.lease.delivery.ref for each in results])
-    for kind, together in itertools.groupby(results, key=type):
-        several: Sequence[Any] = tuple(together)
-        if kind is EndedAttempt:
-            record_attempts(uow, several)
-        elif kind is UnusedLease:
-            return_leases(uow, several)
-        else:
-            for each in several:
+    for _, together in itertools.groupby(results, key=type):
+        several = tuple(together)
+        if ended := [each for each in several if isinstance(each, EndedAttempt)]:
+            record_attempts(uow, ended)
+        if unused := [each for each in several if isinstance(each, UnusedLease)]:
+            return_leases(uow, unused)
+        for each in several:
+            if isinstance(each, OrphaningLease):
                 orphan(attrs.evolve(uow, now=each.at), each.lease, ORPHANED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -10,13 +11,17 @@ import sqlalchemy as sa
 
 from alerthost.outbox import backend, delivery_store, incident_store, lane_store
 from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.heads import FAR, Heads
 from alerthost.outbox.rate_limit_store import RateLimits, read_names
-from alerthost.outbox.retry_policy import LaneState
+from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import load_delivery
 from alerthost.store.tables import channels, deliveries, incidents, lanes
 from hostspec.alert import Severity
 from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
+from hostspec.errors import describe_error
+
+_log = logging.getLogger("hostspec")
 
 LEASE: Final = 60.0
 """Seconds for which a lease is valid. An attempt takes less in all (the action's deadline)."""
@@ -245,9 +250,14 @@ class Leasing:
             for row in kept:
                 self._limits.take(read_names(row.spends), now, urgent=is_urgent(row))
         numbers = [row.incident_id for row in leased.values()]
-        found = connection.execute(_INCIDENTS, {"numbers": numbers})
-        stored = {row.id: incident_store.incident_of(row) for row in found}
-        leases = [self._build(head, leased[head.id], stored) for head in kept]
+        found = {row.id: row for row in connection.execute(_INCIDENTS, {"numbers": numbers})}
+        leases = []
+        for head in kept:
+            row = leased[head.id]
+            try:
+                leases.append(self._build(head, row, found[row.incident_id]))
+            except Exception as error:  # noqa: BLE001 -- an unreadable delivery costs no other
+                self._give_up(row, describe_error(error))
         lane_store.note_leased(self.uow, {head.lane_id for head in kept})
         locked = {head.lane_id for head in chosen} - {head.lane_id for head in kept}
         lane_store.postpone(self.uow, dict.fromkeys(locked, now + MOMENT))
@@ -258,10 +268,10 @@ class Leasing:
         self,
         head: sa.Row[Any],
         row: sa.Row[Any],
-        incidents_: Mapping[int, incident_store.StoredIncident],
+        incident: sa.Row[Any],
     ) -> Lease:
         """Build the lease of a delivery that was just leased."""
-        now, stored = self.uow.now, incidents_[row.incident_id]
+        now, stored = self.uow.now, incident_store.incident_of(incident)
         expected = self.expected_handles.get(handle_key(stored.incident.ref))
         return Lease(
             id=row.id,
@@ -287,6 +297,13 @@ class Leasing:
             own_failures=row.own_failures,
             expected_handle=expected if stored.incident.handle is None else None,
         )
+
+    def _give_up(self, row: sa.Row[Any], why: str) -> None:
+        """Dead-letter a delivery that cannot be read; observers cannot be called with it."""
+        log_afterwards(_log, logging.ERROR, "the delivery %d cannot be read: it %s", row.id, why)
+        reason = f"it cannot be read: it {why}"
+        delivery_store.finish(self.uow, row.id, DeliveryState.DEAD, reason=reason)
+        delivery_store.promote(self.uow, row.incident_id)
 
 
 @attrs.define(eq=False)
