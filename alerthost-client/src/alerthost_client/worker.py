@@ -289,10 +289,10 @@ class Worker:
         rejected = self._sender.post(batch)
         if rejected is not None:
             lost = [*batch.cut, *rejected]
-            source.settle(batch, lost)
             for rejection in lost:
                 log_rejection(rejection)
-            with self._state:
+            with self._state:  # who sees that an alert is settled sees it counted
+                source.settle(batch, lost)
                 self._accepted += len(batch.records) - len(rejected)
                 self._rejected += len(lost)
                 self._state.notify_all()
