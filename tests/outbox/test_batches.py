@@ -489,3 +489,22 @@ def test_a_lease_completed_while_it_is_sent_is_not_held(world: World) -> None:
     held.sent(lease)
 
     assert (lease.id, lease.attempt) not in held
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"), [(StoreError("full"), "full"), (RuntimeError("odd"), "a worker failed")]
+)
+def test_the_engine_stops_though_the_last_outcomes_cannot_be_recorded(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    logged: str,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with world.engine as engine:
+        monkeypatch.setattr(engine._dispatcher, "settle", fail)
+        assert engine.stop(RELEASE)
+    assert logged in caplog.text

@@ -743,6 +743,21 @@ def test_a_late_resolve_after_the_end_changes_nothing(world: World) -> None:
     assert world.open_keys == []
 
 
+def test_a_late_trigger_while_its_resolve_is_sent_is_resolved_again(world: World) -> None:
+    world.accept("disk")
+    late = lease_as_dead_process(world)
+    world.drain()
+    world.accept("disk", "resolved")
+    world.engine._dispatcher.plan_ahead()
+    with world.database.begin() as connection:
+        [resolving] = lease_in(world, connection, "other")
+    complete_late(world, late)
+    complete_late(world, resolving)
+
+    assert world.advance(61) == ["resolve disk"]
+    assert world.open_keys == []
+
+
 def test_two_processes_reclaim_a_lease_once(world: World) -> None:
     world.accept("disk")
     lease = lease_as_dead_process(world)

@@ -236,6 +236,17 @@ def test_a_locked_incident_is_not_leased(world: World) -> None:
     assert world.advance(1) == ["trigger disk", "trigger cpu"]
 
 
+def test_beside_a_locked_incident_another_one_is_leased(world: World) -> None:
+    world.accept("disk")
+    world.accept("cpu")
+    world.engine._dispatcher.plan()
+    with world.database.begin() as connection, world.database.begin() as other:
+        backend.lock(connection, [DISK])
+        share = leasing.Share(most=2)
+        [lease] = leasing.Leasing(unit_of_work(world, other), "me", share).lease()
+    assert lease.delivery.alert.key == "cpu"
+
+
 def test_a_lane_locked_by_another_worker_is_skipped(world: World) -> None:
     world.accept("disk")
     world.engine._dispatcher.plan()

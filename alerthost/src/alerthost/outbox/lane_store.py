@@ -117,8 +117,7 @@ def channel_name(action: str, budgets: str = "") -> str:
 
 def follow_incidents(connection: sa.Connection, numbers: Collection[int]) -> None:
     """Move the queued deliveries of incidents, given by their rows, to the incidents' channels."""
-    if numbers:
-        connection.execute(_FOLLOW, {"numbers": numbers})
+    connection.execute(_FOLLOW, {"numbers": numbers})
 
 
 def channel_of_incident(connection: sa.Connection, number: int) -> str:
