@@ -77,7 +77,7 @@ class EndedAttempt:
 
     @property
     def evidence(self) -> lane_store.Evidence:
-        """What it shows of its lane."""
+        """The attempt as evidence of its lane."""
         lease, incident = self.lease, self.lease.incident
         opens = incident.incident.handle is None
         action = lease.delivery.ref.action
@@ -109,7 +109,7 @@ class OrphaningLease:
 
 
 Result: TypeAlias = EndedAttempt | UnusedLease | OrphaningLease
-"""What became of a lease."""
+"""The end of a lease."""
 
 
 def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
@@ -240,7 +240,7 @@ def _count(limits: RateLimits, ended: EndedAttempt, *, paused_until: float = 0.0
 def _change_of(
     uow: UnitOfWork, ended: EndedAttempt, row: sa.Row[Any]
 ) -> incident_store.ProviderChange:
-    """Return what an attempt changes in what is known of its incident at the provider."""
+    """Return the known state of an incident at its provider after an attempt."""
     lease, operation = ended.lease, ended.lease.delivery.operation
     state = incident_store.provider_state_of(row).after(
         operation, delivered=ended.delivered, may_have_arrived=ended.arrived

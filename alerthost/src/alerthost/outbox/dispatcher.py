@@ -160,7 +160,7 @@ class Dispatcher:
         return bool(planned or lease)
 
     def drain(self, worker_id: str, limit: int | None) -> int:
-        """Plan and send what is due, as the only worker; return the number of attempts."""
+        """Plan and send everything due, as the only worker; return the number of attempts."""
         made = 0
         try:
             while limit is None or made < limit:
@@ -337,13 +337,13 @@ class Dispatcher:
             self._give_back(lambda each: each.incident.lane_id == lane)
 
     def _give_back(self, which: Callable[[Lease], bool]) -> None:
-        """Give back waiting leases that fulfil a condition."""
+        """Return waiting leases that fulfil a condition to the store."""
         if back := self._leases.take_back(which):
             now = self._resources.clock()
             self._results += [UnusedLease(each, now) for each in back]
 
     def settle(self) -> None:
-        """Give back the leases whose attempts were not started, and complete all others."""
+        """Return the leases whose attempts were not started, and complete all others."""
         self._give_back(lambda _: True)
         self.complete_all()
 

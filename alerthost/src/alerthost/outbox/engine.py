@@ -327,7 +327,7 @@ class Engine:
         threads.start(jobs)
 
     def _work(self, worker_id: str) -> None:
-        """Plan and send until the threads are to end; then record what has ended.
+        """Plan and send until the threads are to end; then record the ended attempts.
 
         Others may be sending for longer than `stop` waits.
         """

@@ -226,7 +226,7 @@ def record_provider_state(
 
 @attrs.frozen
 class ProviderChange:
-    """What an attempt changes in what is known of its incident at the provider.
+    """The known state of an incident at its provider after an attempt.
 
     Attributes:
         handle: as stored; None for none.
@@ -360,7 +360,7 @@ def incident_of(row: sa.Row[Any], held: tuple[Identity, ...] = ()) -> StoredInci
 
 @functools.lru_cache(maxsize=1024)
 def _read_texts(stored: str) -> tuple[str, ...]:
-    """Read the names of rules, of which there are few."""
+    """Read the names of rules; there are few."""
     return tuple(json.loads(stored))
 
 

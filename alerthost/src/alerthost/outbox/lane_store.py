@@ -243,7 +243,7 @@ _SOON: Final = sa.case(
 )
 _WAKE: Final = (
     # locks the row even if it changes nothing: no other transaction must find nothing to send,
-    # and put the lane to sleep, before this one has committed what it enqueued
+    # and put the lane to sleep, before this one has committed
     sa.update(lanes)
     .where(lanes.c.id == sa.bindparam("lane"))
     .values(

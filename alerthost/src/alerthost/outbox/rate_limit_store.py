@@ -116,7 +116,7 @@ class RateLimits:
             self._known[limit.budget] = rate_limit
 
     def save(self) -> None:
-        """Write what has changed."""
+        """Write the changed ones."""
         changed = [
             _values(each)
             for name, each in sorted(self._known.items())
