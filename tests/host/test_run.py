@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import attrs
 import pytest
-from serving import TOKEN, Process, ask, measured_when, post, run
+from serving import TOKEN, Process, Start, ask, measured_when, post, run
 from workspace import CHECKOUT, PLATFORM, Workspace, errors_of
 
 from alerthost.cli.server import Server
@@ -395,3 +396,11 @@ def test_on_windows_run_is_an_error_with_the_remedy(
 
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == ("alerthost run does not work on Windows; run it on Linux, macOS or WSL\n")
+
+
+def test_as_many_workers_send_as_are_configured(start: Start) -> None:
+    before = set(threading.enumerate())
+    start(http="\n[delivery]\nworkers = 3\n")
+    names = {each.name for each in set(threading.enumerate()) - before}
+    workers = sorted(name for name in names if name.startswith("hostspec worker"))
+    assert workers == [f"hostspec worker {number}" for number in (1, 2, 3)]

@@ -16,6 +16,7 @@ from alerthost.config.partial_settings import install_partially, read_partially
 from alerthost.config.plugins import not_offered, plugin_faults, survey_plugins
 from alerthost.config.store import Stored
 from alerthost.config.tables import (
+    DeliveryTable,
     HttpTable,
     InstallationTable,
     PluginsTable,
@@ -44,6 +45,7 @@ TABLES: Final[Mapping[str, type]] = {
     "rules": RuleTable,
     "store": StoreTable,
     "http": HttpTable,
+    "delivery": DeliveryTable,
     "spool": SpoolTable,
 }
 """The tables of the file, by name."""
@@ -156,6 +158,7 @@ class _Builder:
                 self._fault(name, unknown_name(name, TABLES))
         self._read("store", StoreTable, self._document.get("store", {}))
         self._read("http", HttpTable, self._document.get("http", {}))
+        self._read("delivery", DeliveryTable, self._document.get("delivery", {}))
         self._read("spool", SpoolTable, self._document.get("spool", {}))
         self._load_plugins()
         installations = self._read_all("installations", InstallationTable)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files
-from alerthost.config.tables import StoreTable
+from alerthost.config.tables import DeliveryTable, StoreTable
 from alerthost.store.errors import StoreError
 from hostspec.errors import Fault
 from hostspec.secret import Secret
@@ -142,6 +142,7 @@ def build_engine(
         loaded.plugins,
         loaded.rules,
         installations=loaded.installations,
+        workers=source.table("delivery", DeliveryTable).workers,
         patience=Patience(keep=source.table("store", StoreTable).keep_days * DAY),
         watch=watch,
         watch_planned=watch_planned,

@@ -106,6 +106,20 @@ class StoreTable:
 
 
 @attrs.frozen(kw_only=True)
+class DeliveryTable:
+    """The table ``[delivery]``."""
+
+    workers: int = setting(
+        "Workers",
+        help="The most deliveries that are sent at once: those wanted in a second, times the "
+        "seconds that an answer takes.",
+        default=8,
+        minimum=1,
+        maximum=256,
+    )
+
+
+@attrs.frozen(kw_only=True)
 class SpoolTable:
     """The table ``[spool]``."""
 
