@@ -53,7 +53,8 @@ from alerthost.store.database import Database
 world = World(Database(sys.argv[1], Path()), None)
 
 def hang(_):
-    print("sends", flush=True)
+    sys.stdout.write("sends\n")  # whole, though several threads send at once
+    sys.stdout.flush()
     threading.Event().wait()
 
 world.page.behaviour["send"] = hang
