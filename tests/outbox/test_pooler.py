@@ -53,7 +53,7 @@ from alerthost.store.database import Database
 world = World(Database(sys.argv[1], Path()), None)
 
 def hang(_):
-    sys.stdout.write("sends\n")  # whole, though several threads send at once
+    sys.stdout.write("sends\\n")  # whole, though several threads send at once
     sys.stdout.flush()
     threading.Event().wait()
 
