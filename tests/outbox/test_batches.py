@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
 import pytest
-from engines import DELIVERED, EITHER, World, lease_in
-from recorder import Hanging, rule_of
+from engines import DELIVERED, EITHER, World, lease_in, unit_of_work
+from recorder import UPDATING, Hanging, rule_of
 from waiting import wait_until
 
-from alerthost.outbox import backend, completion, held_leases, leasing
+from alerthost.outbox import backend, completion, held_leases, leasing, selection
 from alerthost.outbox.held_leases import HeldLeases
 from alerthost.outbox.retry_policy import LaneState
 from alerthost.store.database import Database
@@ -412,7 +412,10 @@ def test_leases_that_were_not_used_do_not_count_as_quick_attempts(world: World) 
     lease = held.take()
     assert lease
     held.sent(lease)
-    assert (held.share(world.clock.now, 8).most, held.share(world.clock.now, 8).quick) == (8, {})
+    assert (held.quota(world.clock.now, 8).most, held.quota(world.clock.now, 8).per_quick_lane) == (
+        8,
+        {},
+    )
 
 
 @EITHER
@@ -474,7 +477,7 @@ def test_the_pace_of_few_lanes_is_remembered(world: World, monkeypatch: pytest.M
         world.accept(lane)
     world.drain()
 
-    assert len(world.engine._dispatcher._leases.share(world.clock.now, 1).quick) == 1
+    assert len(world.engine._dispatcher._leases.quota(world.clock.now, 1).per_quick_lane) == 1
 
 
 def test_a_lease_completed_while_it_is_sent_is_not_held(world: World) -> None:
@@ -508,3 +511,26 @@ def test_the_engine_stops_though_the_last_outcomes_cannot_be_recorded(
         monkeypatch.setattr(engine._dispatcher, "settle", fail)
         assert engine.stop(RELEASE)
     assert logged in caplog.text
+
+
+def test_actions_that_may_not_repeat_are_not_leased_ahead(worlds: Callable[..., World]) -> None:
+    world = worlds(can=UPDATING)
+    accept(world, "a", "b")
+    world.engine._dispatcher.plan_ahead()
+
+    def leased(unrepeatable: int) -> int:
+        quota = selection.Quota(most=8, unrepeatable=unrepeatable)
+        with world.database.begin() as connection:
+            return len(leasing.Leasing(unit_of_work(world, connection), "me", quota).lease())
+
+    assert [leased(0), leased(1), leased(0)] == [0, 1, 0]
+    held = HeldLeases(1)
+    assert held.quota(world.clock.now, 1).unrepeatable == 1
+    [waiting] = lease_from(world)
+    held.add([waiting])
+    assert held.quota(world.clock.now, 1).unrepeatable == 0
+
+
+def lease_from(world: World) -> Sequence[leasing.Lease]:
+    with world.database.begin() as connection:
+        return lease_in(world, connection, "me")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from alerthost.outbox import leasing
+from alerthost.outbox import selection
 from alerthost.outbox.engine import Engine
 from alerthost.store.database import Database
 from hostspec import Alert
@@ -163,7 +163,7 @@ def keys_seen(fake: FakePagerDuty) -> set[str]:
 
 def test_a_lane_filled_by_other_workers_has_no_room() -> None:
     row: Any = SimpleNamespace(attempts=0, failures=0, channel_id=None)
-    lane = leasing._Lane(1, room=4, in_flight=[(1, None)] * 3, slow=False)
+    lane = selection.Lane(1, room=4, in_flight=[(1, None)] * 3, slow=False)
     assert lane.may_start(row, 2)
-    lane.choose(row)
+    lane.select(row)
     assert not lane.may_start(row, 2)

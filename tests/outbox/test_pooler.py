@@ -20,7 +20,7 @@ from engines import Clock, World
 from poolers import pooler
 from waiting import wait_until
 
-from alerthost.outbox import heartbeat, leasing, maintenance
+from alerthost.outbox import heartbeat, maintenance, selection
 from alerthost.store.database import Database
 from alerthost.store.postgresql import set_up_session
 
@@ -75,10 +75,10 @@ def test_deliveries_of_a_killed_worker_are_resumed_before_their_leases_run_out(
         url = running.enter_context(pooler(url, tmp_path))
     front = World(running.enter_context(Database(url, tmp_path)), SERVERS)
     killed = running.enter_context(process(url))
-    for number in range(leasing.MOST_IN_FLIGHT + 2):  # the last ones wait for those in flight
+    for number in range(selection.MOST_IN_FLIGHT + 2):  # the last ones wait for those in flight
         front.accept(str(number))
     assert killed.stdout
-    for _ in range(leasing.MOST_IN_FLIGHT):
+    for _ in range(selection.MOST_IN_FLIGHT):
         assert killed.stdout.readline() == "sends\n"
     killed.kill()
     died = time.monotonic()

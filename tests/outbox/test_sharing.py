@@ -23,6 +23,7 @@ from alerthost.outbox import (
     inbox,
     leasing,
     maintenance,
+    selection,
 )
 from alerthost.outbox.admin_rows import AdminError
 from alerthost.outbox.backend import UnitOfWork
@@ -242,8 +243,8 @@ def test_beside_a_locked_incident_another_one_is_leased(world: World) -> None:
     world.engine._dispatcher.plan()
     with world.database.begin() as connection, world.database.begin() as other:
         backend.lock(connection, [DISK])
-        share = leasing.Share(most=2)
-        [lease] = leasing.Leasing(unit_of_work(world, other), "me", share).lease()
+        quota = selection.Quota(most=2)
+        [lease] = leasing.Leasing(unit_of_work(world, other), "me", quota).lease()
     assert lease.delivery.alert.key == "cpu"
 
 

@@ -24,7 +24,7 @@ from alerthost.outbox import (
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
-from alerthost.outbox.leasing import Lease, is_urgent, still_holds
+from alerthost.outbox.leasing import Lease, still_holds
 from alerthost.outbox.rate_limit_store import RateLimits, load_limits
 from alerthost.outbox.retry_policy import (
     Decision,
@@ -33,6 +33,7 @@ from alerthost.outbox.retry_policy import (
     ProviderState,
     classify,
 )
+from alerthost.outbox.selection import is_urgent
 from alerthost.store.tables import deliveries, incidents
 from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind

@@ -230,13 +230,13 @@ class Dispatcher:
             with self._resources.database.read() as connection:
                 if not leasing.is_ready(connection, now):
                     return False
-        share = self._leases.share(now, workers)
+        quota = self._leases.quota(now, workers)
         if most is not None:
-            share = attrs.evolve(share, most=min(share.most, most))
+            quota = attrs.evolve(quota, most=min(quota.most, most))
         leasing_ = functools.partial(
             leasing.Leasing,
             worker_id=worker_id,
-            share=share,
+            quota=quota,
             seconds=self._lease_seconds,
             expected_handles=self._expected_handles,
         )

@@ -13,9 +13,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from alerthost.outbox import leasing
-from alerthost.outbox.leasing import Lease, Share
+from alerthost.outbox.leasing import Lease
 from alerthost.outbox.retry_policy import LaneState
+from alerthost.outbox.selection import MOST_IN_FLIGHT, SLOW, Quota
 
 AHEAD: Final = 64
 """Most deliveries that are leased before a worker is free for them."""
@@ -44,7 +44,7 @@ class HeldLeases:
 
     def __init__(self, workers: int) -> None:
         self._half = max(1, workers // 2)
-        self._together = min(self._half, leasing.MOST_IN_FLIGHT)
+        self._per_lane = min(self._half, MOST_IN_FLIGHT)
         self._lock = threading.Lock()
         self._waiting: list[Lease] = []
         self._sending: dict[LeaseKey, tuple[Lease, float]] = {}
@@ -68,7 +68,7 @@ class HeldLeases:
         since = self._held.get(key)
         return None if since is None else time.monotonic() - since
 
-    def share(self, now: float, workers: int) -> Share:
+    def quota(self, now: float, workers: int) -> Quota:
         """Return the most that may be leased now.
 
         Args:
@@ -79,17 +79,17 @@ class HeldLeases:
             idle = max(1, workers - len(self._sending))
             ahead = _fitting(self._pace, workers)
             busy = self._busy_lanes()
-            free = sum(busy[each.incident.lane_id] < self._together for each in self._waiting)
+            free = sum(busy[each.incident.lane_id] < self._per_lane for each in self._waiting)
             unhealthy = sum(map(_is_unhealthy, self._waiting)) + sum(
-                _is_unhealthy(each) or each.leased_at < now - leasing.SLOW
+                _is_unhealthy(each) or each.leased_at < now - SLOW
                 for each, _ in self._sending.values()
             )
-        return Share(
+        return Quota(
             most=max(1, idle + ahead - free),
-            once=max(1, idle - free),
+            unrepeatable=max(0, idle - free),
             unhealthy=self._half - unhealthy,
-            together=self._together,
-            quick=self._quick,
+            per_lane=self._per_lane,
+            per_quick_lane=self._quick,
         )
 
     def add(self, leases: Iterable[Lease]) -> None:
@@ -104,7 +104,7 @@ class HeldLeases:
         with self._lock:
             busy = self._busy_lanes()
             for position, each in enumerate(self._waiting):
-                if busy[each.incident.lane_id] < self._together:
+                if busy[each.incident.lane_id] < self._per_lane:
                     del self._waiting[position]
                     self._sending[_key(each)] = each, time.monotonic()
                     return each
@@ -133,7 +133,7 @@ class HeldLeases:
             self._pace = seconds if self._pace is None else 0.8 * self._pace + 0.2 * seconds
             lane = lease.incident.lane_id
             self._quick.pop(lane, None)
-            self._quick[lane] = max(self._together, _fitting(seconds, self._together))
+            self._quick[lane] = max(self._per_lane, _fitting(seconds, self._per_lane))
             if len(self._quick) > REMEMBERED:
                 self._quick.popitem(last=False)
 

@@ -15,10 +15,18 @@ from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.heads import FAR, Heads
 from alerthost.outbox.rate_limit_store import RateLimits, read_names
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
+from alerthost.outbox.selection import (
+    MOST_IN_FLIGHT,
+    SLOW,
+    Lane,
+    Quota,
+    Selection,
+    in_order,
+    is_urgent,
+)
 from alerthost.outbox.serialisation import load_delivery
 from alerthost.store.tables import channels, deliveries, incidents, lanes
-from hostspec.alert import Severity
-from hostspec.delivery import Delivery, IncidentRef, Operation, OutcomeKind
+from hostspec.delivery import Delivery, IncidentRef, OutcomeKind
 from hostspec.errors import describe_error
 
 _log = logging.getLogger("hostspec")
@@ -30,17 +38,8 @@ START_WITHIN: Final = 1 / 12
 """The part of the lease in which its attempt has to start: a process that was frozen for longer
 starts none."""
 
-MOST_IN_FLIGHT: Final = 4
-"""Most attempts in flight at once in one lane."""
-
-MOST_WHERE_SLOW: Final = 2
-"""Most first attempts in flight at once in a lane where one takes long."""
-
 MOMENT: Final = 0.02
 """Seconds after which a lane is checked again that another transaction is changing."""
-
-SLOW: Final = 2.0
-"""Seconds after which an attempt in flight makes its lane a slow one, which gets few workers."""
 
 HandleKey: TypeAlias = tuple[str, str, str]
 """Action, installation and destination: attempts there most likely open under one handle."""
@@ -94,86 +93,19 @@ class Lease:
     expected_handle: str | None = None
 
 
-@attrs.frozen
-class Share:
-    """The most that one round of leasing may lease.
-
-    Attributes:
-        most: deliveries in all.
-        once: deliveries of actions that may not repeat. One that a killed process leaves behind is
-            in doubt, so they are not leased ahead.
-        unhealthy: deliveries of channels that fail, and of slow lanes.
-        together: leases in force in one lane.
-        quick: the same for lanes that answer quickly, by their rows.
-    """
-
-    most: int = 1
-    once: int = 1
-    unhealthy: int = 1
-    together: int = MOST_IN_FLIGHT
-    quick: Mapping[int, int] = attrs.field(factory=dict)
-
-
-@attrs.define(eq=False)
-class _Lane:
-    """A lane while its heads are chosen.
-
-    Attributes:
-        room: leases that it has room for.
-        in_flight: of each delivery in flight or chosen, the number of its attempt and its channel.
-        slow: an attempt in it takes long.
-        due: when it is to be looked at again; None if that depends on its heads.
-        chosen: the heads that are to be leased.
-        spared: a head might be sent, but the share is used up.
-    """
-
-    id: int
-    room: int
-    in_flight: list[tuple[int, int | None]]
-    slow: bool
-    due: float | None = None
-    chosen: list[Any] = attrs.field(factory=list)
-    spared: bool = False
-
-    def may_start(self, row: sa.Row[Any], most_where_slow: int) -> bool:
-        """Return whether an attempt may start beside those in flight.
-
-        A delivery that failed before takes at most one place, for it may take long again: the
-        others must not wait for it.
-        """
-        if len(self.in_flight) >= self.room:
-            return False
-        if row.attempts:
-            return all(attempt <= 1 for attempt, _ in self.in_flight)
-        first = [channel for attempt, channel in self.in_flight if attempt <= 1]
-        if row.failures:
-            return row.channel_id not in first
-        return not self.slow or len(first) < most_where_slow
-
-    @property
-    def left(self) -> bool:
-        """Whether it stays due: heads of it are chosen, or might be."""
-        return self.spared or bool(self.chosen)
-
-    def choose(self, row: sa.Row[Any]) -> None:
-        """Lease a head."""
-        self.in_flight.append((row.attempts + 1, row.channel_id))
-        self.chosen.append(row)
-
-
 @attrs.define(eq=False)
 class Leasing:
     """One round of leasing, in one transaction.
 
     Attributes:
-        share: the most that it may lease.
+        quota: the most that it may lease.
         seconds: for which a lease is valid.
         expected_handles: the handles that the last attempts were expected to open under.
     """
 
     uow: UnitOfWork
     worker_id: str
-    share: Share = Share()
+    quota: Quota = attrs.field(factory=Quota)
     seconds: float = LEASE
     expected_handles: Mapping[HandleKey, str | None] = attrs.field(factory=dict)
     _limits: RateLimits = attrs.field(init=False)
@@ -185,49 +117,49 @@ class Leasing:
         """
         connection = self.uow.connection
         self._limits = RateLimits(connection)
-        ready = _READY if self.share.unhealthy > 0 else _HEALTHY_READY
-        which = {**_moment(self.uow.now, self.share.together), "most": self.share.most}
+        ready = _READY if self.quota.unhealthy > 0 else _HEALTHY_READY
+        which = {**_moment(self.uow.now, self.quota.per_lane), "most": self.quota.most}
         while rows := connection.execute(ready, which).all():
-            found = self._choose(rows)
-            lane_store.postpone(self.uow, {each.id: each.due for each in found if not each.left})
-            chosen = [row for each in found for row in each.chosen]
-            if chosen and (leased := self._lease(chosen)):
+            found = self._select(rows)
+            selected = [row for each in found for row in each.selected]
+            waiting = {each.id: each.due for each in found if not each.stays_due}
+            lane_store.postpone(self.uow, waiting)
+            if selected and (leased := self._lease(selected)):
                 self._limits.save()
                 return leased
+            if not selected and not waiting:
+                return ()  # only the quota is used up
         return ()
 
-    def _choose(self, ready: Sequence[Any]) -> Sequence[_Lane]:
-        """Choose the heads of some lanes that are sent next."""
-        connection, now, share = self.uow.connection, self.uow.now, self.share
+    def _select(self, ready: Sequence[Any]) -> Sequence[Lane]:
+        """Select the heads of some lanes that are sent next."""
+        connection, now, quota = self.uow.connection, self.uow.now, self.quota
         numbers = [lane.id for lane in ready]
         in_flight: dict[int, list[tuple[int, int | None]]] = {}
         for row in connection.execute(_IN_FLIGHT_NOW, {"lanes": numbers}):
             in_flight.setdefault(row.lane_id, []).append((row.attempts, row.channel_id))
         heads = Heads(connection, now, numbers)
-        first = heads.first(-(-share.most // len(ready)))
-        probes = {lane: heads.probes(lane) for lane in numbers if share.unhealthy > 0}
+        first = heads.first(-(-quota.most // len(ready)))
+        probes = {lane: heads.probes(lane) for lane in numbers if quota.unhealthy > 0}
         self._load_limits(row for rows in (*first.values(), *probes.values()) for row in rows)
-        where_slow = MOST_WHERE_SLOW if share.unhealthy > 0 else 1
-        choice = _Choice(
-            self.uow, self._limits, share.most, share.once, share.unhealthy, where_slow
-        )
+        selection = Selection(self.uow, self._limits, quota)
         found = []
         for row in ready:
             held = in_flight.get(row.id, [])
-            lane = _Lane(
+            lane = Lane(
                 row.id,
-                share.quick.get(row.id, share.together),
+                quota.per_quick_lane.get(row.id, quota.per_lane),
                 held,
                 slow=bool(held) and now - row.leased_at > SLOW,
             )
             tried, behind = probes.get(row.id, ()), first.get(row.id, ())
-            choice.choose(lane, _in_order(tried, behind))
-            if behind and not lane.left:
+            selection.select(lane, in_order(tried, behind))
+            if behind and not lane.stays_due:
                 behind = heads.further(row.id)
                 self._load_limits(behind)
-                choice.choose(lane, _in_order(tried, behind))
+                selection.select(lane, in_order(tried, behind))
             found.append(lane)
-        idle = [lane.id for lane in found if lane.due is None and not lane.left]
+        idle = [lane.id for lane in found if lane.due is None and not lane.stays_due]
         soonest = heads.soonest(idle) if idle else {}
         for lane in found:
             lane.due = soonest.get(lane.id, lane.due)
@@ -236,16 +168,16 @@ class Leasing:
     def _load_limits(self, rows: Iterable[Any]) -> None:
         self._limits.load(name for row in rows for name in read_names(row.spends))
 
-    def _lease(self, chosen: Sequence[Any]) -> Sequence[Lease]:
+    def _lease(self, selected: Sequence[Any]) -> Sequence[Lease]:
         """Lease heads, except those whose incident another transaction changes, or just has."""
         connection, now = self.uow.connection, self.uow.now
-        refs = {row.id: incident_store.ref_of(row) for row in chosen}
+        refs = {row.id: incident_store.ref_of(row) for row in selected}
         free = backend.try_lock_each(connection, refs)
         values = {"worker": self.worker_id, "until": now + self.seconds, "now": now}
         rows = connection.execute(_LEASE, {"numbers": free, **values})
         leased = {row.id: row for row in rows}
-        kept = [row for row in chosen if row.id in leased]
-        if len(kept) < len(chosen):
+        kept = [row for row in selected if row.id in leased]
+        if len(kept) < len(selected):
             self._limits.undo()
             for row in kept:
                 self._limits.take(read_names(row.spends), now, urgent=is_urgent(row))
@@ -259,7 +191,7 @@ class Leasing:
             except Exception as error:  # noqa: BLE001 -- an unreadable delivery costs no other
                 self._give_up(row, describe_error(error))
         lane_store.note_leased(self.uow, {head.lane_id for head in kept})
-        locked = {head.lane_id for head in chosen} - {head.lane_id for head in kept}
+        locked = {head.lane_id for head in selected} - {head.lane_id for head in kept}
         lane_store.postpone(self.uow, dict.fromkeys(locked, now + MOMENT))
         record_expected_handles(connection, leases)
         return leases
@@ -306,53 +238,6 @@ class Leasing:
         delivery_store.promote(self.uow, row.incident_id)
 
 
-@attrs.define(eq=False)
-class _Choice:
-    """Chooses heads, as far as rate limits and the share of a round allow."""
-
-    _uow: UnitOfWork
-    _limits: RateLimits
-    _most: int
-    _once: int
-    _unhealthy: int
-    _most_where_slow: int
-    _used_up: dict[tuple[str, bool], float] = attrs.field(init=False, factory=dict)
-
-    def choose(self, lane: _Lane, rows: Iterable[Any]) -> None:
-        """Choose heads of a lane, given in the order in which they are tried."""
-        now = self._uow.now
-        for row in rows:
-            if not lane.may_start(row, self._most_where_slow):
-                continue
-            failing = lane.slow or row.channel_state != LaneState.HEALTHY
-            repeats = self._uow.may_repeat(row.action)
-            if (
-                self._most <= 0
-                or (failing and self._unhealthy <= 0)
-                or (not repeats and self._once <= 0)
-            ):
-                lane.spared = True
-                continue
-            urgent, names = is_urgent(row), read_names(row.spends)
-            free_at = self._used_up.get((row.spends, urgent))
-            free_at = free_at or self._limits.free_at(names, now, urgent=urgent)
-            if free_at > now:
-                self._used_up[row.spends, urgent] = free_at
-                lane.due = min(lane.due or now + FAR, free_at)
-                continue
-            self._limits.take(names, now, urgent=urgent)
-            lane.choose(row)
-            self._most -= 1
-            self._unhealthy -= failing
-            self._once -= not repeats
-
-
-def is_urgent(delivery: Delivery | sa.Row[Any]) -> bool:
-    """Check whether a delivery may use the part of budgets that is reserved for urgent ones."""
-    resolves = delivery.operation == Operation.RESOLVE
-    return bool(resolves or delivery.severity == Severity.CRITICAL)
-
-
 def handle_key(ref: IncidentRef) -> HandleKey:
     """Return the key of the expected handle of an incident."""
     return ref.action, ref.installation, ref.destination
@@ -393,12 +278,6 @@ def still_holds(connection: sa.Connection, lease: Lease) -> bool:
     """Check that a worker still holds its lease."""
     row = delivery_store.find_row(connection, lease.id)
     return row is not None and (row.worker_id, row.attempts) == (lease.worker_id, lease.attempt)
-
-
-def _in_order(probes: Sequence[Any], heads: Sequence[Any]) -> Sequence[Any]:
-    """Return heads in the order in which they are tried: probes beside the most urgent one."""
-    first = sorted((*probes, *heads[:1]), key=lambda row: (row.urgency, row.id))
-    return (*first, *heads[1:])
 
 
 _in_flight: Final = deliveries.alias("in_flight")
