@@ -14,7 +14,7 @@ from paging import KEY, NEW_KEY, Paging, alert
 from alerthost.cli.session import cut_off_notes
 from alerthost.config.configuration import Configuration
 from alerthost.config.states import incident_state
-from alerthost.outbox import completion, incident_store, orphans
+from alerthost.outbox import incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError, DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease
@@ -233,7 +233,7 @@ def test_resolved_by_hand_an_orphan_stays_one_without_its_key(at: Paging) -> Non
     assert submission_id
     (status,) = at.engine.admin.statuses([submission_id])
     (entry,) = status.entries
-    assert (entry.state, entry.reason) == ("orphaned", completion.ORPHANED)
+    assert (entry.state, entry.reason) == ("orphaned", orphans.KEY_GONE)
     assert at.reported == ["trigger"]
     assert orphaned(at) == ["disk"]
 

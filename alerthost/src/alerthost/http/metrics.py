@@ -27,8 +27,8 @@ from alerthost.config.plugins import LaneNames
 from alerthost.http.delivery_log import DROPPED_RECORDS
 from alerthost.outbox import notifier
 from alerthost.outbox.admin_rows import Backlog, Blocked
-from alerthost.outbox.completion import ORPHANED
 from alerthost.outbox.leasing import Lease
+from alerthost.outbox.orphans import KEY_GONE
 from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.errors import StoreError
 from hostspec.delivery import IncidentRef, Outcome, OutcomeKind, Receipt
@@ -183,7 +183,7 @@ class Metrics(Collector):
             self.count("discarded", *lane)
         elif kind in {OutcomeKind.REJECTED, OutcomeKind.UNCERTAIN}:
             self.count(kind, *lane)
-        elif receipt.outcome == Outcome(OutcomeKind.MISCONFIGURED, ORPHANED):
+        elif receipt.outcome == Outcome(OutcomeKind.MISCONFIGURED, KEY_GONE):
             self.count("orphaned", *lane)
         else:
             self.count("dead", *lane, kind)

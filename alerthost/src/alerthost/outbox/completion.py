@@ -17,13 +17,12 @@ from alerthost.outbox import (
     enqueue,
     incident_store,
     lane_store,
+    late_attempts,
     notifier,
     orphans,
     rate_limit_store,
 )
 from alerthost.outbox.backend import UnitOfWork
-from alerthost.outbox.coalescing import QueuedDelivery
-from alerthost.outbox.group_commit import log_afterwards
 from alerthost.outbox.leasing import Lease, still_holds
 from alerthost.outbox.rate_limit_store import RateLimits, load_limits
 from alerthost.outbox.retry_policy import (
@@ -39,9 +38,6 @@ from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind
 
 _log = logging.getLogger("hostspec")
-
-ORPHANED: Final = "the key or address that opened the incident is not configured any more"
-"""Why deliveries of an orphaned incident are not sent, for the operator."""
 
 
 @attrs.frozen
@@ -125,7 +121,7 @@ def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
             return_leases(uow, unused)
         for each in several:
             if isinstance(each, OrphaningLease):
-                orphan(attrs.evolve(uow, now=each.at), each.lease, ORPHANED)
+                orphans.orphan(attrs.evolve(uow, now=each.at), each.lease)
 
 
 def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
@@ -139,7 +135,7 @@ def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
     late = [pair for pair in pairs if not _is_held(*pair)]
     for each, row in late:
         if each.arrived and uow.may_repeat(each.lease.delivery.ref.action):
-            _note_late(uow, row, each.lease, _handle_of(each.lease, each.outcome))
+            late_attempts.note(uow, row, each.lease, _handle_of(each.lease, each.outcome))
     if late:  # another attempt may be about the same incident
         rows = {row.number: row for row in uow.connection.execute(_ATTEMPTED, which)}
     held = [(each, rows[each.lease.id]) for each, row in pairs if _is_held(each, row)]
@@ -314,94 +310,6 @@ def _handle_of(lease: Lease, outcome: Outcome) -> str | None:
     return lease.expected_handle if handle is None else incident_store.dump_handle(handle)
 
 
-def _note_late(uow: UnitOfWork, row: sa.Row[Any], lease: Lease, handle: str | None) -> None:
-    """Record that an attempt may have arrived after its lease was reclaimed.
-
-    A late trigger may have reopened a closed incident, which is then resolved again. Where
-    another incident was opened under another key meanwhile, the late one is orphaned. An orphaned
-    incident stays orphaned, and a queued resolve covers the late trigger.
-    """
-    stored = incident_store.incident_of(row)
-    operation = lease.delivery.operation
-    opened = operation is Operation.TRIGGER
-    if row.orphaned or (
-        not row.active and delivery_store.find_queued_rows(uow.connection, stored.id)
-    ):
-        provider_state = stored.provider_state.after(
-            operation, delivered=False, may_have_arrived=True
-        )
-        incident_store.record_provider_state(uow, stored.id, provider_state)
-        return
-    current = (
-        stored if row.active else incident_store.find_open(uow.connection, stored.incident.ref)
-    )
-    if current is None:
-        closing = delivery_store.find_newest(uow.connection, stored.id, Operation.RESOLVE)
-        if not opened or closing is None:
-            return
-        incident_store.update_incident(uow, stored.id, active=True)
-        current = stored
-    under = _opens_under(uow.connection, current)
-    if opened and handle is not None and under not in {None, handle}:
-        log_afterwards(
-            _log,
-            logging.ERROR,
-            "the incident %s at %s/%s is orphaned: its trigger may have arrived late, and another"
-            " incident is open under another key",
-            current.incident.ref.correlation_key,
-            current.incident.ref.installation,
-            current.incident.ref.destination,
-        )
-        beside = incident_store.open_incident(
-            uow, lease.delivery, stored.summary, active=False, handle=handle
-        )
-        incident_store.close_incident(uow, beside.id, orphaned=True)
-        return
-    provider_state = current.provider_state.after(operation, delivered=False, may_have_arrived=True)
-    opens = opened and current.incident.handle is None
-    budgets = rate_limit_store.names_of_lane(uow.connection, current.lane_id)
-    kept = {"handle": handle, "budgets": budgets} if opens else {}
-    incident_store.record_provider_state(uow, current.id, provider_state, **kept)
-    held = incident_store.find(uow.connection, current.id)
-    waiting, in_flight = delivery_store.find_queue(uow.connection, current.id)
-    closing = delivery_store.find_newest(uow.connection, current.id, Operation.RESOLVE)
-    if opened and closing is not None and held and not held.incident.holders and not waiting:
-        enqueue.confirm_resolve(uow, current, closing, in_flight=in_flight)
-
-
-def _opens_under(connection: sa.Connection, stored: incident_store.StoredIncident) -> str | None:
-    """Return the handle that an incident has, or is being given; None for neither."""
-    handle = stored.incident.handle
-    if handle is not None:
-        return incident_store.dump_handle(handle)
-    rows = delivery_store.find_queued_rows(connection, stored.id)
-    return next((row.expected_handle for row in rows if row.worker_id is not None), None)
-
-
-def orphan(uow: UnitOfWork, lease: Lease, reason: str) -> None:
-    """Orphan an incident whose key is not configured any more; firing alerts open a new one."""
-    if not still_holds(uow.connection, lease):
-        return
-    stored = incident_store.get(uow.connection, lease.incident.id)
-    outcome = Outcome(OutcomeKind.MISCONFIGURED, reason)
-    rows = delivery_store.find_queued_rows(uow.connection, stored.id)
-    for row in rows:
-        notifier.give_up(uow, row, DeliveryState.ORPHANED, outcome, lease.worker_id)
-    incident_store.close_incident(uow, stored.id, orphaned=True)
-    for row in rows:  # so that later submissions of their alerts find the incident
-        incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)
-    again = _reopening(uow.connection, stored, rows)
-    if again:
-        opening = again[0].delivery
-        opened = incident_store.open_incident(uow, opening, stored.summary)
-        for alert in stored.incident.holders:
-            incident_store.hold(uow, opened.id, alert)
-        if opening.alert not in stored.incident.holders:
-            incident_store.release(uow, opened.id, opening.alert)
-        delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
-    lane_store.update(uow.connection, stored.lane_id, due=uow.now)
-
-
 def return_leases(uow: UnitOfWork, unused: Sequence[UnusedLease]) -> None:
     """Return leases whose attempts were not started, and do not count them against budgets."""
     returned = [each for each in unused if _return(attrs.evolve(uow, now=each.at), each.lease)]
@@ -422,26 +330,6 @@ def _return(uow: UnitOfWork, lease: Lease) -> bool:
     enqueue.recoalesce(uow, stored, stored.provider_state)
     delivery_store.promote(uow, lease.incident.id)
     return True
-
-
-def _reopening(
-    connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
-) -> tuple[QueuedDelivery, ...]:
-    """Return the deliveries that open a new incident: of firing or unreported alerts."""
-    queue = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
-    operations = [each.delivery.operation for each in queue]
-    newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
-    # a queued resolve ends the episode that was reported
-    reported = (
-        stored.provider_state.trigger_delivered
-        and Operation.RESOLVE not in operations[: max(newest, 0)]
-    )
-    if newest >= 0 and (stored.incident.holders or not reported):
-        return tuple(queue[newest:])
-    opening = delivery_store.find_newest(connection, stored.id, Operation.TRIGGER)
-    if stored.incident.holders and opening is not None:
-        return (QueuedDelivery(opening, accepted_at=rows[0].accepted_at),)
-    return ()
 
 
 def _others_get_through(

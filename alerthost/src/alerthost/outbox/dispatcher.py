@@ -271,7 +271,7 @@ class Dispatcher:
             self._complete(lease, Attempt.impossible(delivery.ref), ())
             return
         if incident.handle is not None and not can_follow_up(action, incident, installation):
-            self._orphan(lease)
+            self._results.append(OrphaningLease(lease, self._resources.clock()))
             return
         limits = _limits(action, lease, installation)
         lease = self._expect_handle(action, lease, installation)
@@ -294,17 +294,6 @@ class Dispatcher:
             raise
         self._leases.note_attempt(lease)
         self._complete(lease, made, limits)
-
-    def _orphan(self, lease: Lease) -> None:
-        ref = lease.delivery.ref
-        _log.error(
-            "the incident %s at %s/%s is orphaned: %s",
-            ref.correlation_key,
-            ref.installation,
-            ref.destination,
-            completion.ORPHANED,
-        )
-        self._results.append(OrphaningLease(lease, self._resources.clock()))
 
     def _expect_handle(
         self, action: AnyAction, lease: Lease, installation: Installation[Any]

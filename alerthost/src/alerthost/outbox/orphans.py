@@ -11,16 +11,19 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
+import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, incident_store
+from alerthost.outbox import backend, delivery_store, incident_store, lane_store, notifier
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
+from alerthost.outbox.group_commit import log_afterwards
+from alerthost.outbox.leasing import Lease, still_holds
 from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.submission import new_id
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Alert, Identity, Status
-from hostspec.delivery import Delivery, Operation
+from hostspec.delivery import Delivery, Operation, Outcome, OutcomeKind
 from hostspec.errors import describe_error
 
 _log = logging.getLogger("hostspec")
@@ -31,10 +34,67 @@ MOST: Final = 200
 DISCARDED_BY_HAND: Final = "discarded by hand"
 """Why the operator's discarded delivery is not sent."""
 
+KEY_GONE: Final = "the key or address that opened the incident is not configured any more"
+"""Why deliveries of an orphaned incident are not sent, for the operator."""
+
 SENT_AGAIN: Final = (
     "sent again: the key that opened the incident is back, or the operator asked for it"
 )
 """Why a delivery that was given up is sent after all, for the operator."""
+
+
+def orphan(uow: UnitOfWork, lease: Lease) -> None:
+    """Orphan an incident whose key is not configured any more; firing alerts open a new one."""
+    if not still_holds(uow.connection, lease):
+        return
+    stored = incident_store.get(uow.connection, lease.incident.id)
+    ref = stored.incident.ref
+    log_afterwards(
+        _log,
+        logging.ERROR,
+        "the incident %s at %s/%s is orphaned: %s",
+        ref.correlation_key,
+        ref.installation,
+        ref.destination,
+        KEY_GONE,
+    )
+    outcome = Outcome(OutcomeKind.MISCONFIGURED, KEY_GONE)
+    rows = delivery_store.find_queued_rows(uow.connection, stored.id)
+    for row in rows:
+        notifier.give_up(uow, row, DeliveryState.ORPHANED, outcome, lease.worker_id)
+    incident_store.close_incident(uow, stored.id, orphaned=True)
+    for row in rows:  # so that later submissions of their alerts find the incident
+        incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)
+    again = _reopening(uow.connection, stored, rows)
+    if again:
+        opening = again[0].delivery
+        opened = incident_store.open_incident(uow, opening, stored.summary)
+        for alert in stored.incident.holders:
+            incident_store.hold(uow, opened.id, alert)
+        if opening.alert not in stored.incident.holders:
+            incident_store.release(uow, opened.id, opening.alert)
+        delivery_store.write_queue(uow, opened, again, rows[-1].submission_id)
+    lane_store.update(uow.connection, stored.lane_id, due=uow.now)
+
+
+def _reopening(
+    connection: sa.Connection, stored: incident_store.StoredIncident, rows: Sequence[sa.Row[Any]]
+) -> tuple[QueuedDelivery, ...]:
+    """Return the deliveries that open a new incident: of firing or unreported alerts."""
+    queue = [attrs.evolve(delivery_store.queued_delivery_of(row), id=None) for row in rows]
+    operations = [each.delivery.operation for each in queue]
+    newest = max((n for n, each in enumerate(operations) if each is Operation.TRIGGER), default=-1)
+    # a queued resolve ends the episode that was reported
+    reported = (
+        stored.provider_state.trigger_delivered
+        and Operation.RESOLVE not in operations[: max(newest, 0)]
+    )
+    if newest >= 0 and (stored.incident.holders or not reported):
+        return tuple(queue[newest:])
+    opening = delivery_store.find_newest(connection, stored.id, Operation.TRIGGER)
+    if stored.incident.holders and opening is not None:
+        return (QueuedDelivery(opening, accepted_at=rows[0].accepted_at),)
+    return ()
 
 
 def find(connection: sa.Connection, after: int = 0) -> tuple[incident_store.StoredIncident, ...]:
