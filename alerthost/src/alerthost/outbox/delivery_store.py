@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -191,39 +192,17 @@ def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
         connection.execute(_NEW_DELIVERY, numbered)
 
 
-def place_all(connection: sa.Connection, places: Sequence[Mapping[str, Any]]) -> None:
-    """Change the positions of queued deliveries, and how many each supersedes."""
-    if places:
-        connection.execute(_PLACE, places)
+def update_all(connection: sa.Connection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """Change deliveries, given by their rows as ``number``: all in the same columns."""
+    if changes:
+        connection.execute(_update_of(tuple(changes[0])), changes)
 
 
-_PLACE: Final = (
-    sa.update(deliveries)
-    .where(deliveries.c.id == sa.bindparam("number"))
-    .values(
-        **{
-            name: sa.bindparam(name)
-            for name in ("position", "is_head", "urgency", "coalesced", "accepted_at")
-        }
-    )
-)
-
-
-def end_all(connection: sa.Connection, ended: Sequence[Mapping[str, Any]]) -> None:
-    """End queued deliveries that are not sent."""
-    if ended:
-        connection.execute(_END, ended)
-
-
-_END: Final = (
-    sa.update(deliveries)
-    .where(deliveries.c.id == sa.bindparam("number"))
-    .values(
-        **{name: sa.bindparam(name) for name in ("state", "reason", "finished_at")},
-        is_head=False,
-        lease_until=None,
-    )
-)
+@functools.cache
+def _update_of(names: tuple[str, ...]) -> sa.Update:
+    """Return the statement that changes some columns of a delivery."""
+    columns: dict[str, Any] = {name: sa.bindparam(name) for name in names if name != "number"}
+    return sa.update(deliveries).where(deliveries.c.id == sa.bindparam("number")).values(columns)
 
 
 def expedite_confirmations(uow: UnitOfWork, incidents: Sequence[int], reason: str) -> None:
@@ -327,30 +306,21 @@ def update(connection: sa.Connection, number: int, **changes: Any) -> None:
 
 def finish_delivered(uow: UnitOfWork, done: Iterable[tuple[int, Outcome, float]]) -> None:
     """End deliveries that the provider accepted, given with their outcomes and times."""
+    ended = {"state": DeliveryState.DELIVERED, **_ENDED}
     rows = [
         {"number": number, "outcome": outcome.kind, "reason": outcome.reason, "finished_at": at}
         for number, outcome, at in done
     ]
-    uow.connection.execute(_DELIVERED, rows)
+    update_all(uow.connection, [row | ended for row in rows])
 
 
-_DELIVERED: Final = (
-    sa.update(deliveries)
-    .where(deliveries.c.id == sa.bindparam("number"))
-    .values(
-        **{name: sa.bindparam(name) for name in ("outcome", "reason", "finished_at")},
-        state=DeliveryState.DELIVERED,
-        is_head=False,
-        worker_id=None,
-        lease_until=None,
-    )
-)
+_ENDED: Final = {"is_head": False, "worker_id": None, "lease_until": None}
+"""Columns of a delivery that has ended."""
 
 
 def finish(uow: UnitOfWork, number: int, state: DeliveryState, **changes: Any) -> None:
     """End a delivery."""
-    ended = {"state": state, "is_head": False, "worker_id": None, "lease_until": None}
-    update(uow.connection, number, finished_at=uow.now, **ended, **changes)
+    update(uow.connection, number, state=state, finished_at=uow.now, **_ENDED, **changes)
 
 
 def delivery_of(row: sa.Row[Any]) -> Delivery:

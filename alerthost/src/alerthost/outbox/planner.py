@@ -201,43 +201,43 @@ class Planner:
         """Ask the rules, unless a submission is outdated and no action records it."""
         try:
             alert = submission.alert()
-            idle = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
-            if idle and not self._records:
-                return _Proposed(submission, idle)
+            no_effect = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
+            if no_effect and not self._records:
+                return _Proposed(submission, no_effect)
             proposal = propose(alert, self._rules if alert.status is Status.FIRING else ())
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _Proposed(submission, error=error)
-        if not idle and submission.replays is None:
+        if not no_effect and submission.replays is None:
             snapshot.apply_alert(alert, submission.accepted_at)
-        return _Proposed(submission, idle, proposal)
+        return _Proposed(submission, no_effect, proposal)
 
     def _settle(self, snapshot: Snapshot, proposed: _Proposed) -> PlannedSubmission:
         submission = proposed.submission
         if proposed.error is not None:
             return _failed(submission, proposed.error)
         if proposed.proposal is None:
-            return PlannedSubmission(submission, None, Note(proposed.idle))
+            return PlannedSubmission(submission, None, Note(proposed.no_effect))
         try:
-            return self._plan_proposal(snapshot, submission, proposed.proposal, proposed.idle)
+            return self._plan_proposal(snapshot, submission, proposed.proposal, proposed.no_effect)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _failed(submission, error)
 
     def _plan_proposal(
-        self, snapshot: Snapshot, submission: Submission, proposal: Proposal, idle: str
+        self, snapshot: Snapshot, submission: Submission, proposal: Proposal, no_effect: str
     ) -> PlannedSubmission:
         replays = submission.replays is not None
         view = IncidentView(snapshot, replays=replays)
         plan = proposal.settle(self._plugins, view)
-        if idle:
+        if no_effect:
             plan = self._only_records(plan)
         if submission.replays is not None:
             plan = _restrict(plan, snapshot.connection, submission.replays)
         snapshot.apply(plan)
         note = _note_of(plan)
-        if idle and not plan.deliveries:
-            note = attrs.evolve(note, remark=idle)
+        if no_effect and not plan.deliveries:
+            note = attrs.evolve(note, remark=no_effect)
         if note.remark == NOTHING_OPEN and snapshot.is_orphaned(submission.identity):
             note = attrs.evolve(note, remark=ORPHANED)
         return PlannedSubmission(
@@ -246,7 +246,7 @@ class Planner:
             note,
             view,
             depends=replays or not self._is_independent(plan),
-            is_news=not (replays or idle),
+            is_news=not (replays or no_effect),
         )
 
     def _only_records(self, plan: Plan) -> Plan:
@@ -284,12 +284,12 @@ class _Proposed:
     """A submission, and what the rules propose for it.
 
     Attributes:
-        idle: why it changes nothing; empty if it may.
+        no_effect: why it changes nothing; empty if it may.
         proposal: None if the rules were not asked, or failed with an error.
     """
 
     submission: Submission
-    idle: str = ""
+    no_effect: str = ""
     proposal: Proposal | None = None
     error: Exception | None = None
 

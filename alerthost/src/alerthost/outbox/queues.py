@@ -258,8 +258,9 @@ class Queues:
         uow = self._uow
         requeued = [queue for queue in self._all if queue.requeued]
         placed = {number: place for queue in requeued for number, place in _placed(queue).items()}
+        over = {"is_head": False, "finished_at": uow.now}
         ended = {
-            each.id: (each, {"state": state, "reason": reason, "finished_at": uow.now})
+            each.id: (each, {"state": state, "reason": reason, **over})
             for _, each, state, reason in self._ended
         }
         final = placed | ended
@@ -271,8 +272,8 @@ class Queues:
             for number, (queue, submission_id) in enumerate(self._new, start=1)
         ]
         delivery_store.insert_all(uow.connection, new)
-        delivery_store.place_all(uow.connection, _of_rows(placed))
-        delivery_store.end_all(uow.connection, _of_rows(ended))
+        delivery_store.update_all(uow.connection, _of_rows(placed))
+        delivery_store.update_all(uow.connection, _of_rows(ended))
         superseded = []
         for queue, each, _, reason in self._ended:
             number = each.id or 0
