@@ -23,7 +23,8 @@ class Item:
         state: in the words of all lists.
         service: its name.
         target: where the message goes, such as a method and a URL.
-        body: the message as JSON, on several lines; the plan of it where it cannot be shown.
+        body: the message as JSON, on several lines; the plan of it where it cannot be shown, and
+            empty if that cannot be read either.
         fault: why the exact body cannot be shown; empty if it can.
     """
 
@@ -48,14 +49,14 @@ class Item:
 
     @property
     def may_replay(self) -> bool:
-        """Whether it was given up."""
-        return self.row.state in GIVEN_UP
+        """Whether it was given up, and can be planned again."""
+        return self.row.state in GIVEN_UP and self.row.is_readable
 
     @property
     def may_discard(self) -> bool:
         """Whether it is queued and not in flight, or was given up."""
         queued = self.row.state is DeliveryState.QUEUED and not self.row.sending
-        return queued or self.may_replay
+        return queued or self.row.state in GIVEN_UP
 
 
 def item_of(view: View, row: DeliveryRow, incident: Incident | None) -> Item:
@@ -79,6 +80,8 @@ def item_of(view: View, row: DeliveryRow, incident: Incident | None) -> Item:
 
 def _preview(view: View, row: DeliveryRow, incident: Incident | None) -> tuple[str, str, str]:
     """Return the target, the body, and why the exact body is not known."""
+    if not row.is_readable:
+        return "", "", "its stored text cannot be read"
     planned = pretty(row.delivery.message)
     ref = row.delivery.ref
     action = view.configuration.plugins.actions.get(ref.action)

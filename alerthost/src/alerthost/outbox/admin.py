@@ -30,7 +30,7 @@ from alerthost.store.database import Database
 from alerthost.store.tables import deliveries, incidents, submissions
 from hostspec.action import AnyAction
 from hostspec.alert import Alert, Identity, Status
-from hostspec.delivery import Delivery, Operation
+from hostspec.delivery import Delivery, IncidentRef, Operation
 from hostspec.errors import describe_error
 from hostspec.forking import of_its_process
 from hostspec.plugins.registry import Plugins
@@ -148,7 +148,7 @@ class Admin(AdminQueries):
 
     def _replay_row(self, uow: UnitOfWork, row: sa.Row[Any], *, as_is: bool) -> str | None:
         number = row.id
-        delivery = delivery_store.delivery_of(row)
+        delivery = _delivery(row)
         stored = incident_store.get(uow.connection, row.incident_id)
         follows_up = row.operation != Operation.TRIGGER
         if stored.orphaned and follows_up and orphans.may_replay(row):
@@ -183,7 +183,8 @@ class Admin(AdminQueries):
         if row.state != DeliveryState.QUEUED and row.state not in GIVEN_UP:
             message = f"the delivery {number} is finished: it is {row.state}"
             raise AdminError(message)
-        if row.state == DeliveryState.QUEUED:
+        delivery = _delivery(row) if row.state == DeliveryState.QUEUED else None
+        if delivery:
             notifier.end_unsent(
                 uow,
                 number,
@@ -195,10 +196,9 @@ class Admin(AdminQueries):
             delivery_store.finish(
                 uow, number, DeliveryState.DISCARDED, reason=orphans.DISCARDED_BY_HAND
             )
-        delivery = delivery_store.delivery_of(row)
-        stored = incident_store.find_open(uow.connection, delivery.ref)
+        stored = incident_store.find_open(uow.connection, _ref(uow.connection, row))
         waits = delivery_store.promote(uow, row.incident_id)
-        if not waits and row.state == DeliveryState.QUEUED:
+        if delivery and not waits:
             orphans.orphan_again(uow, row.incident_id, delivery)
         # an ended incident stays ended: another one may be open for its reference
         if stored and stored.id == row.incident_id and not waits:
@@ -349,8 +349,26 @@ def _is_of_use(connection: sa.Connection, delivery: Delivery) -> bool:
 
 def _found(connection: sa.Connection, number: int) -> sa.Row[Any]:
     row = delivery_store.find_row(connection, number)
-    if row and backend.lock(connection, [delivery_store.delivery_of(row).ref]):
+    if row and backend.lock(connection, [_ref(connection, row)]):
         row = delivery_store.find_row(connection, number)
     if row is None:
         raise no_delivery(number)
     return row
+
+
+def _ref(connection: sa.Connection, row: sa.Row[Any]) -> IncidentRef:
+    """Return the incident of a delivery's row, even if the delivery cannot be read."""
+    return incident_store.get(connection, row.incident_id).incident.ref
+
+
+def _delivery(row: sa.Row[Any]) -> Delivery:
+    """Return the delivery of a row.
+
+    Raises:
+        AdminError: it cannot be read.
+    """
+    try:
+        return delivery_store.delivery_of(row)
+    except Exception:  # noqa: BLE001 -- an unreadable delivery ends no change of many
+        message = f"the delivery {row.id} cannot be read, so it is never sent"
+        raise AdminError(message) from None

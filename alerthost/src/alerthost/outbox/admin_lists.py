@@ -18,6 +18,7 @@ from alerthost.outbox.activity import Activity
 from alerthost.outbox.admin_rows import (
     IS_BLOCKED,
     ROWS,
+    UNREADABLE,
     DeliveryRow,
     IncidentRow,
     build_delivery_row,
@@ -28,7 +29,7 @@ from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
 from alerthost.outbox.rate_limit_store import read_names
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
-from alerthost.outbox.submission import Note, SubmissionOutcome
+from alerthost.outbox.submission import Note, Submission, SubmissionOutcome
 from alerthost.store.database import Database
 from alerthost.store.tables import (
     OUTCOME,
@@ -122,7 +123,7 @@ class SubmissionRow:
     """A submission, with the result of planning it.
 
     Attributes:
-        alert: as it was accepted.
+        alert: as it was accepted; of one that cannot be read, only its identity.
         accepted_at: in seconds of the epoch.
         note: None while it is pending.
         outcome: why it has no delivery, or fewer than its rules ask for; None if it has all.
@@ -234,7 +235,7 @@ class AdminLists:
             query = query.where(deliveries.c.id < after)
         with self._database.read() as connection:
             rows, last = _first(connection.execute(query.limit(most + 1)).all(), most)
-            found = delivery_store.load_deliveries(connection, [row.id for row in rows])
+            found = delivery_store.load_bodies(connection, [row.id for row in rows])
             return Page(tuple(build_delivery_row(row, found[row.id]) for row in rows), last)
 
     def deliveries(self, which: DeliveryFilter, after: int | None, most: int) -> Page[DeliveryRow]:
@@ -355,13 +356,21 @@ def _submission_rows(
             yield SubmissionRow(
                 id=row.id,
                 submission_id=row.submission_id,
-                alert=submission.alert(),
+                alert=_alert_of(submission),
                 accepted_at=row.accepted_at,
                 note=inbox.read_note(row.note),
                 outcome=SubmissionOutcome(row.outcome) if row.outcome else None,
                 is_replay=row.replays is not None,
                 deliveries=tuple(of_submission.get(row.submission_id, ())),
             )
+
+
+def _alert_of(submission: Submission) -> Alert:
+    """Return the alert of a submission; of an unreadable one, only its identity is known."""
+    try:
+        return submission.alert()
+    except Exception:  # noqa: BLE001 -- an unreadable submission hides no other
+        return Alert(submission.identity.key, UNREADABLE, scope=submission.identity.scope)
 
 
 _HEALTHY: Final = LaneState.HEALTHY

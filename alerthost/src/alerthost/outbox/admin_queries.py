@@ -118,9 +118,7 @@ class AdminQueries:
             row = connection.execute(ROWS.where(deliveries.c.id == number)).first()
             if row is None:
                 raise no_delivery(number)
-            return build_delivery_row(
-                row, delivery_store.load_deliveries(connection, [number])[number]
-            )
+            return build_delivery_row(row, delivery_store.load_bodies(connection, [number])[number])
 
     def numbers(self, states: Collection[DeliveryState]) -> tuple[int, ...]:
         """Return the numbers of all deliveries in some states, the oldest first."""

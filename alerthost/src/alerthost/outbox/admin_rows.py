@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from alerthost.outbox import delivery_store, inbox, incident_store
 from alerthost.outbox.lane_store import GATE, OF_DELIVERY
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
-from alerthost.outbox.serialisation import chunks
+from alerthost.outbox.serialisation import chunks, load_delivery
 from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.tables import channels, deliveries, incidents, submissions
-from hostspec.alert import Identity
-from hostspec.delivery import Delivery, Incident, IncidentRef, OutcomeKind
+from hostspec.alert import Identity, Severity
+from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, OutcomeKind
 
 
 class AdminError(Exception):
@@ -27,7 +27,10 @@ class DeliveryRow:
     """A delivery; times are in seconds of the epoch.
 
     Attributes:
-        delivery: the planned delivery; in a list without its message.
+        delivery: the planned delivery; in a list without its message. Of one that cannot be read,
+            only the operation, the incident and the severity are known, and its alert is named by
+            the correlation key.
+        is_readable: whether its stored text can be read.
         sending: whether it is being sent now.
         coalesced: number of deliveries that were coalesced into it.
         due: when it may be tried next.
@@ -56,6 +59,7 @@ class DeliveryRow:
     lane: LaneState
     lane_reason: str
     next_try: float | None = None
+    is_readable: bool = True
 
     @property
     def blocked(self) -> bool:
@@ -170,6 +174,9 @@ class Load:
     queued: Mapping[tuple[str, str], int] = attrs.field(factory=dict)
 
 
+UNREADABLE: Final = "it cannot be read"
+"""The reason of a delivery whose stored text is damaged."""
+
 _LANE: Final = sa.func.coalesce(channels.c.state, LaneState.HEALTHY)
 
 IS_BLOCKED: Final = _LANE == LaneState.BLOCKED
@@ -177,6 +184,10 @@ IS_BLOCKED: Final = _LANE == LaneState.BLOCKED
 ROWS: Final[sa.Select[Any]] = (
     sa.select(
         *(each for each in deliveries.c if each is not deliveries.c.body),
+        incidents.c.action,
+        incidents.c.installation,
+        incidents.c.destination,
+        incidents.c.correlation_key,
         sa.func.length(deliveries.c.body).label("size"),
         _LANE.label("lane_state"),
         sa.func.coalesce(channels.c.reason, "").label("lane_reason"),
@@ -194,12 +205,21 @@ def build_delivery_rows(
     rows = connection.execute(which, given or {}).all()
     of_number = {row.id: row for row in rows}
     for numbers in chunks(rows):
-        for number, found in delivery_store.load_deliveries(connection, numbers).items():
-            yield build_delivery_row(of_number[number], attrs.evolve(found, message={}))
+        for number, body in delivery_store.load_bodies(connection, numbers).items():
+            found = build_delivery_row(of_number[number], body)
+            yield attrs.evolve(found, delivery=attrs.evolve(found.delivery, message={}))
 
 
-def build_delivery_row(row: sa.Row[Any], delivery: Delivery) -> DeliveryRow:
-    """Build a delivery row from a row of `ROWS`."""
+def build_delivery_row(row: sa.Row[Any], body: str) -> DeliveryRow:
+    """Build a delivery row from a row of `ROWS` and the stored text of its delivery."""
+    is_readable = True
+    try:
+        delivery = load_delivery(body)
+    except Exception:  # noqa: BLE001 -- an unreadable delivery hides no other
+        is_readable = False
+        ref = incident_store.ref_of(row)
+        alert = Identity("", ref.correlation_key)
+        delivery = Delivery(Operation(row.operation), ref, alert, Severity(row.severity))
     return DeliveryRow(
         id=row.id,
         incident_id=row.incident_id,
@@ -213,10 +233,11 @@ def build_delivery_row(row: sa.Row[Any], delivery: Delivery) -> DeliveryRow:
         due=row.due,
         finished_at=row.finished_at,
         outcome=OutcomeKind(row.outcome) if row.outcome else None,
-        reason=row.reason,
+        reason=row.reason or ("" if is_readable else UNREADABLE),
         lane=LaneState(row.lane_state),
         lane_reason=row.lane_reason,
         next_try=max(row.due, row.gate) if row.is_head else None,
+        is_readable=is_readable,
     )
 
 

@@ -68,8 +68,14 @@ def queued_delivery_of(row: sa.Row[Any]) -> QueuedDelivery:
 
 def load_deliveries(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, Delivery]:
     """Return deliveries by their rows, in the given order."""
+    bodies = load_bodies(connection, numbers)
+    return {number: load_delivery(body) for number, body in bodies.items()}
+
+
+def load_bodies(connection: sa.Connection, numbers: Sequence[int]) -> Mapping[int, str]:
+    """Return the stored texts of deliveries by their rows, in the given order."""
     rows = connection.execute(_BODIES, {"numbers": numbers})
-    found = {row.id: load_delivery(row.body) for row in rows}
+    found = {row.id: row.body for row in rows}
     return {number: found[number] for number in numbers if number in found}
 
 
