@@ -101,17 +101,25 @@ def test_callback_reaches_any_process_on_the_store(running: Server, workspace: W
         other.stop()
 
 
-def test_callback_of_no_flow_connects_nothing(
-    running: Server, monkeypatch: pytest.MonkeyPatch
+def test_callback_of_no_flow_connects_and_records_nothing(running: Server) -> None:
+    browser = Browser(running.url)
+    page = browser.open(f"{CALLBACK}?state=forged&config=s3cret")
+    assert (page.status, page.path) == (404, CALLBACK)
+    assert "The callback belongs to no install flow that was started here" in page.text
+    for path in ("/console/accounts", "/console/activity"):
+        assert browser.open(path).rows() == []
+    assert ask(running.url, "GET", CALLBACK, headers={"Host": "evil.example"}).status == 403
+
+
+def test_flow_whose_provider_has_none_any_more_connects_nothing(
+    running: Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = Browser(running.url)
-    for reason in ("belongs to no install flow", "no provider has an install flow"):
-        reply = ask(running.url, "GET", f"{CALLBACK}?state=forged")
-        assert reply.headers["location"] == "/console/activity"
-        assert reason in browser.open("/console/activity").rows()[0][3]
-        monkeypatch.setattr(PagerDuty, "install_flow", lambda _: None)
+    callback = pick(workspace, begin(browser, workspace), "checkout")
+    monkeypatch.setattr(PagerDuty, "install_flow", lambda _: None)
+    assert browser.open(callback).path == "/console/activity"
+    assert browser.page.rows()[0][3] == "the provider pagerduty has no install flow"
     assert browser.open("/console/accounts").rows() == []
-    assert ask(running.url, "GET", CALLBACK, headers={"Host": "evil.example"}).status == 403
 
 
 def test_callback_needs_an_address_that_is_encrypted_or_local(workspace: Workspace) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from alerthost.config.accounts import Accounts
-from alerthost.config.document import ConfigurationError
+from alerthost.config.document import ConfigurationError, refuse
 from alerthost.console import forms
 from alerthost.console.accounts import applied
 from alerthost.console.rendering import PREFIX, link
 from alerthost.console.view import Html, Redirect, View
+from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor, Change
 from alerthost.store.errors import StoreError
 from hostspec.connect import Connected, DiscoveryError, FoundState, InstallError, PendingInstall
@@ -116,9 +117,18 @@ def _begin(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]
 
 
 def finish(view: View) -> Redirect:
-    """Finish an install flow, when the provider sends the browser back."""
+    """Finish an install flow, when the provider sends the browser back.
+
+    Raises:
+        Rejection: no such flow began. Nothing is recorded, as anyone can open the address.
+    """
     with view.open_accounts() as accounts:
         pending = accounts.store.pending.take(view.query.get("state", ""))
+        if pending is None:
+            if view.query:  # so that the browser's history has no secret of the query
+                return Redirect(link(CALLBACK))
+            reason = "the callback belongs to no install flow that was started here; begin again"
+            raise Rejection(404, "install", reason)
         try:
             connected = _finish(view, accounts, pending)
         except (InstallError, ConfigurationError, StoreError) as error:
@@ -129,12 +139,10 @@ def finish(view: View) -> Redirect:
     return _connected(view, actor, connected)
 
 
-def _finish(view: View, accounts: Accounts, pending: PendingInstall | None) -> Connected[Any]:
-    known = accounts.plugins.providers
-    names = [pending.provider] if pending else sorted(known)
-    flow = next((each for name in names if (each := known[name].install_flow())), None)
+def _finish(view: View, accounts: Accounts, pending: PendingInstall) -> Connected[Any]:
+    flow = accounts.provider(pending.provider).install_flow()
     if flow is None:
-        raise ConfigurationError([Fault("", "no provider has an install flow")])
+        refuse("", f"the provider {pending.provider} has no install flow")
     return accounts.connect(
         lambda: flow.finish(view.query, pending, installations=accounts.installations())
     )
