@@ -119,6 +119,18 @@ def test_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(url: str) -
     assert (morsel["httponly"], morsel["samesite"], morsel["secure"]) == (True, "strict", "")
 
 
+def test_nothing_on_the_sign_in_page_depends_on_a_token(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = Browser(url)
+    _, fields = browser.open("/console/sign-in").form("Sign in")
+    cookies = dict(browser.cookies)
+    monkeypatch.setenv("ALERTHOST_TOKEN", "another")
+    assert browser.open("/console/sign-in").form("Sign in")[1] == fields
+    assert browser.cookies == cookies
+    assert browser.send("Sign in", token="another").title == "Overview"
+
+
 def test_cookie_is_sent_over_https_only_behind_https(start: Start) -> None:
     url = start(http='public_url = "https://alerts.example"').url
     cookie = SimpleCookie(ask(url, "GET", "/console/").headers["set-cookie"])

@@ -54,13 +54,11 @@ class Session:
     """A browser's session.
 
     Attributes:
-        id: random.
         csrf: the value that its forms send as `CSRF`.
         cookie: the value of its cookie.
         is_new: whether the browser does not have its cookie yet.
     """
 
-    id: str
     role: Role
     csrf: str = attrs.field(repr=False)
     cookie: str = attrs.field(repr=False)
@@ -72,7 +70,8 @@ class Access:
 
     A session is a signed cookie. Its key is derived from the tokens, so every process knows it,
     and a changed token ends all sessions. Without a token every local browser is an operator, and
-    the key is random for each process.
+    the key is random for each process. A browser that has not signed in gets a random cookie
+    without a signature, as anyone could try to guess a token from a signature.
 
     Args:
         clock: monotonic seconds.
@@ -95,8 +94,8 @@ class Access:
         try:
             found = _serializer(key).loads(cookie, max_age=LASTS)
         except BadSignature:
-            return _session(key, Role.NONE if table.token else Role.OPERATOR)
-        return Session(found["id"], Role(found["role"]), _csrf(key, found["id"]), cookie)
+            return _visitor(cookie) if table.token else _session(key, Role.OPERATOR)
+        return Session(Role(found["role"]), _csrf(key, found["id"]), cookie)
 
     def sign_in(self, client: str, table: HttpTable, token: str) -> Session:
         """Return the session for a token that was entered.
@@ -126,7 +125,7 @@ def set_cookie(response: Response, session: Session, table: HttpTable) -> None:
 
 
 def delete_cookie(response: Response, table: HttpTable) -> None:
-    """End the session of a browser that signs out."""
+    """Delete the cookie of a browser that signs out; a copy of it is valid until it expires."""
     response.delete_cookie(COOKIE, **_attributes(table))
 
 
@@ -178,7 +177,13 @@ class _Attempts:
 def _session(key: bytes, role: Role) -> Session:
     number = secrets.token_urlsafe(16)
     cookie = _serializer(key).dumps({"id": number, "role": role})
-    return Session(number, role, _csrf(key, number), str(cookie), is_new=True)
+    return Session(role, _csrf(key, number), str(cookie), is_new=True)
+
+
+def _visitor(cookie: str) -> Session:
+    """Return the session of a browser that has not signed in; its cookie may be an expired one."""
+    kept = cookie or secrets.token_urlsafe(16)
+    return Session(Role.NONE, _csrf(b"", kept), kept, is_new=not cookie)
 
 
 def _csrf(key: bytes, number: str) -> str:

@@ -262,7 +262,7 @@ class Console:
         backend = self._http.backend
         if backend.table.token is None:
             check_host(request)
-        view = self._view(backend, request, Session("", Role.NONE, "", ""), {})
+        view = self._view(backend, request, Session(Role.NONE, "", ""), {})
         build = functools.partial(self._respond, connecting.finish, view, request.url.path)
         response = await self._http.threads.work(0, build)
         response.headers.update(CALLBACK_HEADERS)
