@@ -269,10 +269,18 @@ def test_unknown_pages_and_objects_are_not_found(open_url: str) -> None:
         ("/console/static/nothing.js", "There is no such file."),
         ("/console/incidents/7", "There is no incident 7; it may have been pruned."),
         ("/console/deliveries/7", "There is no delivery 7."),
+        (f"/console/deliveries/{'9' * 18}", f"There is no delivery {'9' * 18}."),
+        (f"/console/deliveries/{'9' * 19}", "There is no such page."),
+        (f"/console/incidents/{'9' * 5000}", "There is no such page."),
     ):
         page = browser.open(path)
         assert (page.status, page.title) == (404, "Not found")
         assert reason in page.text
+
+
+def test_list_after_a_number_too_large_for_a_row_starts_at_its_beginning(open_url: str) -> None:
+    page = Browser(open_url).open(f"/console/deliveries?after={'9' * 5000}")
+    assert "Nothing was sent yet" in page.text
 
 
 def test_static_files_are_cached_and_need_no_session(url: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -40,7 +41,7 @@ from alerthost.console.access import (
 )
 from alerthost.console.events import Events
 from alerthost.console.rendering import HEADERS, MEDIA_TYPES, PREFIX, link, render, static
-from alerthost.console.view import Html, Redirect, View
+from alerthost.console.view import DIGITS, Html, Redirect, View
 from alerthost.http.app import Backend, Endpoint, HttpApp, client_of
 from alerthost.http.request import check_host, received
 from alerthost.http.responses import Rejection
@@ -85,9 +86,9 @@ _TITLES: Final = {
 _PAGES: Final[Mapping[str, Handler]] = {
     "/": overview.show,
     "/incidents": incidents.show_list,
-    "/incidents/{number:int}": incidents.show,
+    "/incidents/{number:row}": incidents.show,
     "/deliveries": deliveries.show_list,
-    "/deliveries/{number:int}": deliveries.show,
+    "/deliveries/{number:row}": deliveries.show,
     "/deliveries/all": deliveries.ask_all,
     "/deliveries/progress": deliveries.show_progress,
     "/alerts": alerts.show_list,
@@ -102,10 +103,10 @@ _PAGES: Final[Mapping[str, Handler]] = {
 }
 
 _CHANGES: Final[Mapping[str, Handler]] = {
-    "/incidents/{number:int}/acknowledge": incidents.acknowledge,
-    "/incidents/{number:int}/resolve": incidents.resolve,
-    "/deliveries/{number:int}/replay": deliveries.replay,
-    "/deliveries/{number:int}/discard": deliveries.discard,
+    "/incidents/{number:row}/acknowledge": incidents.acknowledge,
+    "/incidents/{number:row}/resolve": incidents.resolve,
+    "/deliveries/{number:row}/replay": deliveries.replay,
+    "/deliveries/{number:row}/discard": deliveries.discard,
     "/deliveries/all": deliveries.change_all,
     "/alerts/discard": alerts.discard,
     "/accounts/connect": connecting.connect,
@@ -120,6 +121,15 @@ _CHANGES: Final[Mapping[str, Handler]] = {
 
 _QUESTIONS: Final[Mapping[str, Handler]] = {"/alerts/try": alerts.explain}
 """Forms that change nothing, which viewers may send too."""
+
+
+class _RowConvertor(IntegerConvertor):
+    """Matches the number of a row; a longer one is the path of no page."""
+
+    regex = f"[0-9]{{1,{DIGITS}}}"
+
+
+register_url_convertor("row", _RowConvertor())
 
 
 class Console:

@@ -25,7 +25,8 @@ MOST: Final = 50
 
 T = TypeVar("T")
 
-_HIGHEST: Final = 2**63 - 1
+DIGITS: Final = 18
+"""Digits of a row's number, at most: databases keep it in 64 bits."""
 
 
 @attrs.frozen(eq=False)
@@ -114,8 +115,7 @@ class Redirect:
 
 def number_of(text: str) -> int:
     """Return a number that a URL or a form names; 0 for any other text."""
-    number = int(text) if text.isascii() and text.isdecimal() else 0
-    return number if number <= _HIGHEST else 0
+    return int(text) if len(text) <= DIGITS and text.isascii() and text.isdecimal() else 0
 
 
 def existing(found: T | None, kind: str, number: int) -> T:
