@@ -123,6 +123,7 @@ def test_account_is_connected_by_hand_and_used_at_once(
             "32",
         ),
         ({"settings.rate_limit": "many"}, "settings.rate_limit", "must be"),
+        ({"settings.rate_limit": "[" * 100_000}, "settings.rate_limit", "must be"),
         ({f"{SERVICE}.name": ""}, f"{SERVICE}.name", "missing"),
     ],
 )

@@ -108,7 +108,10 @@ def _set(raw: dict[str, Any], fields: Mapping[str, Any], text: str) -> None:
         )
     if attrs.has(kind) or typing.get_origin(kind):
         refuse(option, "is a table or a list of tables; use --settings")
-    read_value = reference(option, value) if kind is Secret else _read(kind, value)
+    if kind is Secret:
+        read_value: object = reference(option, value)
+    else:
+        read_value = parse(value) if kind in (bool, int, float) else value
     raw[last] = [*raw.get(last, ()), read_value] if is_list(declared) else read_value
 
 
@@ -157,9 +160,8 @@ def item_of(kind: Any) -> Any:
     return kind
 
 
-def _read(kind: Any, text: str) -> Any:
-    """Parse a boolean or a number as JSON; return other texts unchanged."""
-    if kind in (bool, int, float):
-        with contextlib.suppress(ValueError):
-            return json.loads(text)
+def parse(text: str) -> Any:
+    """Parse a boolean or a number as JSON; return any other text, for the fault that it causes."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
     return text

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from alerthost.config.cli_settings import is_list, item_of
+from alerthost.config.cli_settings import is_list, item_of, parse
 from hostspec.errors import Fault
 from hostspec.secret import Secret
 from hostspec.settings import SettingInfo, info_of, join, key_of
@@ -109,14 +107,7 @@ def _put(raw: dict[str, Any], name: str, kind: str, text: str) -> None:
         if entries := [line.strip() for line in text.splitlines() if line.strip()]:
             raw[name] = entries
     elif text.strip():
-        raw[name] = _number(text) if kind == NUMBER else text.strip()
-
-
-def _number(text: str) -> Any:
-    """Return a number; any other text unchanged, for the fault that it causes."""
-    with contextlib.suppress(ValueError):
-        return json.loads(text)
-    return text
+        raw[name] = parse(text) if kind == NUMBER else text.strip()
 
 
 def _widget(declared: Any, item: Any, info: SettingInfo) -> str | None:
