@@ -16,6 +16,7 @@ from hostspec.provider import Destination, DestinationTable, Installation
 from hostspec.settings import info_of, key_of
 
 DEEDS = {
+    "disconnected": "The account is disconnected. Nothing changed at its provider.",
     "connected": "The account is connected. Rules can name it now.",
     "skipped": "The account is connected. Some services were skipped; Activity has the reasons.",
     "saved": "The change is saved, and in use.",
@@ -56,7 +57,7 @@ def show_list(view: View) -> Html:
         ],
         "providers": [(name, provider.label) for name, provider in providers],
         "notes": notes,
-        "disconnected": view.query.get("done") == "disconnected",
+        "done": DEEDS.get(view.query.get("done", ""), ""),
     }
     return Html("accounts.html", values)
 
@@ -131,8 +132,8 @@ def disconnect(view: View) -> Redirect:
         stored = accounts.find_stored(view.account)
         accounts.store.installations.remove(stored)
     view.admin.record(view.actor, Change("disconnected", f"account {view.account}", "connected"))
-    view.reload()
-    return Redirect(link("/accounts", done="disconnected"))
+    used = view.reload()
+    return Redirect(link("/accounts", done="disconnected" if used else "unused"))
 
 
 def applied(
