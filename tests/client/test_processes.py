@@ -105,15 +105,20 @@ client = Client(sys.argv[1], spool=sys.argv[2])
 def hand_over(name):
     for number in range(100):
         client.fire(f'{name} {number}')
+def fork(name):
+    for number in range(20):
+        child = os.fork()
+        if not child:
+            client.fire(f'child {name} {number}')
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        done.append(child)
+done = []
 threads = [threading.Thread(target=hand_over, args=(name,)) for name in 'abc']
+threads += [threading.Thread(target=fork, args=(name,)) for name in 'de']
 for thread in threads: thread.start()
-for number in range(40):
-    if not os.fork():
-        client.fire(f'child {number}')
-        os._exit(0)
-for number in range(40):
-    assert os.wait()[1] == 0
 for thread in threads: thread.join()
+assert len(done) == 40
 assert client.flush(60)
 """
     # a child that forks while a thread records coverage waits for coverage's lock

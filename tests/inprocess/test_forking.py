@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -13,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from recorder import Hanging, Page, host_of
+from shared import unmeasured
 
 from hostspec import Alert, forking
 from hostspec.inprocess import Host
@@ -108,6 +111,28 @@ def test_locks_are_renewed(make: Callable[[], FairLocks | IncidentMemory]) -> No
 
     assert each._lock is not before
     assert not each._lock.locked()
+
+
+def test_threads_fork_at_once() -> None:
+    """In a process of its own, as a mistake would let this one hang."""
+    program = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from hostspec.inprocess.fair_lock import FairLocks
+alive = [FairLocks() for _ in range(50)]
+def status_of_child(_):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+with ThreadPoolExecutor(4) as pool:
+    assert not any(pool.map(status_of_child, range(100)))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    ran = subprocess.run(
+        command, env=unmeasured(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_every_object_is_called_around_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:

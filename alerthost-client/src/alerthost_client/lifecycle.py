@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import sys
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from alerthost_client.worker import Worker
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_fork = threading.RLock()  # held during a fork: threads fork one after the other
 _forking: list[Worker] = []
 _flushed_by_multiprocessing: set[int] = set()
 
@@ -39,6 +41,7 @@ def _at_exit() -> None:
 
 
 def _before_fork() -> None:
+    _fork.acquire()
     _forking.extend(_workers)
     for worker in _forking:
         worker.before_fork()
@@ -47,11 +50,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop().after_fork_in_parent()
+    _fork.release()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop().after_fork_in_child()
+    _fork.release()
 
 
 with contextlib.suppress(AttributeError):  # Windows has no fork

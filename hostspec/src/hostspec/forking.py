@@ -38,6 +38,7 @@ class Locked:
 
 
 _known: weakref.WeakSet[Locked] = weakref.WeakSet()
+_fork = threading.RLock()  # held during a fork: threads fork one after the other
 _forking: list[Locked] = []
 
 
@@ -75,6 +76,7 @@ def of_its_process(made: type[_T]) -> type[_T]:
 
 
 def _before() -> None:
+    _fork.acquire()
     _forking.extend(_known)
     for each in _forking:
         each.before_fork()
@@ -83,11 +85,13 @@ def _before() -> None:
 def _in_parent() -> None:
     while _forking:
         _forking.pop().after_fork_in_parent()
+    _fork.release()
 
 
 def _in_child() -> None:
     while _forking:
         _forking.pop().after_fork_in_child()
+    _fork.release()
 
 
 with contextlib.suppress(AttributeError):  # Windows has no fork
