@@ -13,7 +13,7 @@ from engines import DELIVERED, EITHER, World, lease_in, unit_of_work
 from recorder import UPDATING, Hanging, rule_of
 from waiting import wait_until
 
-from alerthost.outbox import backend, completion, held_leases, leasing, selection
+from alerthost.outbox import backend, completion, heads, held_leases, leasing, selection
 from alerthost.outbox.held_leases import HeldLeases
 from alerthost.outbox.retry_policy import LaneState
 from alerthost.store.database import Database
@@ -529,6 +529,22 @@ def test_actions_that_may_not_repeat_are_not_leased_ahead(worlds: Callable[..., 
     [waiting] = lease_from(world)
     held.add([waiting])
     assert held.quota(world.clock.now, 1).unrepeatable == 0
+
+
+@EITHER
+def test_a_lane_with_a_due_delivery_is_looked_at_again_soon(world: World) -> None:
+    accept(world, "two a", "two b", "two c", "two d")
+    world.engine._dispatcher.plan_ahead()
+    with world.database.begin() as connection:
+        quota = selection.Quota(most=2)
+        leasing.Leasing(unit_of_work(world, connection), "other", quota).lease()
+    world.clock.now += selection.SLOW + 1
+    later = world.clock.now + 60
+    world.execute("UPDATE deliveries SET due = :due WHERE id = 5", due=later)
+
+    assert lease_from(world) == ()
+    [(due,)] = world.execute("SELECT due FROM lanes WHERE destination = 'two'")
+    assert due == world.clock.now + heads.LOOK_AGAIN
 
 
 def lease_from(world: World) -> Sequence[leasing.Lease]:

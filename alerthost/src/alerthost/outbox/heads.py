@@ -44,23 +44,23 @@ class Heads:
         failing = self._connection.execute(lane_store.FAILING, {"lanes": self.lanes})
         object.__setattr__(self, "_failing", by_lane(failing))
 
-    def first(self, most: int) -> Mapping[int, Sequence[Any]]:
+    def most_urgent(self, most: int) -> Mapping[int, Sequence[Any]]:
         """Return the most urgent heads of each lane whose channels work."""
         plain = [lane for lane in self.lanes if lane not in self._failing]
         found = {**by_lane(self._rows(self._first_of(plain, most)))}
-        return found | {lane: self._beside(lane, most) for lane in self._failing}
+        return found | {lane: self._of_working_channels(lane, most) for lane in self._failing}
 
-    def further(self, lane: int) -> Sequence[Any]:
+    def more(self, lane: int) -> Sequence[Any]:
         """Return more heads of one lane: others may go where the first ones cannot.
 
         They are from other budgets, or urgent.
         """
-        names = None if lane not in self._failing else self._working(lane)
-        urgent = _URGENT_HEAD if names is None else _URGENT_BESIDE
+        names = None if lane not in self._failing else self._working_channels(lane)
+        urgent = _URGENT_HEAD if names is None else _URGENT_OF_CHANNELS
         which = {**self._moment, "lane": lane, "names": names or ()}
         found = self._connection.execute(urgent, which).scalars().all()
         first = self._first_of([lane], LOOK) if names is None else None
-        rows = self._beside(lane, LOOK) if first is None else self._rows(first)
+        rows = self._of_working_channels(lane, LOOK) if first is None else self._rows(first)
         return (*rows, *self._rows(found))
 
     def probes(self, lane: int) -> Sequence[Any]:
@@ -102,11 +102,11 @@ class Heads:
         which = {**self._moment, "lanes": lanes_, "most": most}
         return self._connection.execute(first, which).scalars().all()
 
-    def _beside(self, lane: int, most: int) -> Sequence[Any]:
+    def _of_working_channels(self, lane: int, most: int) -> Sequence[Any]:
         """Return the most urgent heads of a lane with a failing channel, of the other ones."""
         numbers = [
             number
-            for name in self._working(lane)
+            for name in self._working_channels(lane)
             for tried in (_UNTRIED, _TRIED)
             for number in self._connection.execute(
                 tried, {**self._moment, "lane": lane, "name": name, "most": most}
@@ -114,7 +114,7 @@ class Heads:
         ]
         return self._rows(numbers)[:most] if numbers else ()
 
-    def _working(self, lane: int) -> Sequence[str]:
+    def _working_channels(self, lane: int) -> Sequence[str]:
         """Return the names of the channels of queued deliveries that do not fail."""
         failing = {channel.name for channel in self._failing[lane]}
         names = self._connection.execute(_CHANNELS, {"lane": lane}).scalars()
@@ -172,7 +172,7 @@ _HEADS: Final = (
 _DUE: Final = sa.select(deliveries.c.id).where(deliveries.c.is_head, is_due(deliveries.c.due))
 _IN_LANE: Final = _DUE.where(deliveries.c.lane_id == sa.bindparam("lane"))
 _URGENT_HEAD: Final = _IN_LANE.where(URGENT).order_by(*_BY_URGENCY).limit(1)
-_URGENT_BESIDE: Final = _URGENT_HEAD.where(
+_URGENT_OF_CHANNELS: Final = _URGENT_HEAD.where(
     deliveries.c.channel.in_(sa.bindparam("names", expanding=True))
 )
 _IN_CHANNEL: Final = _IN_LANE.where(deliveries.c.channel == sa.bindparam("name"))

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alerthost.outbox import backend, delivery_store, incident_store, lane_store
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.group_commit import log_afterwards
-from alerthost.outbox.heads import FAR, Heads
+from alerthost.outbox.heads import FAR, LOOK_AGAIN, Heads
 from alerthost.outbox.rate_limit_store import RateLimits, read_names
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.selection import (
@@ -139,8 +139,8 @@ class Leasing:
         for row in connection.execute(_IN_FLIGHT_NOW, {"lanes": numbers}):
             in_flight.setdefault(row.lane_id, []).append((row.attempts, row.channel_id))
         heads = Heads(connection, now, numbers)
-        first = heads.first(-(-quota.most // len(ready)))
-        probes = {lane: heads.probes(lane) for lane in numbers if quota.unhealthy > 0}
+        first = heads.most_urgent(-(-quota.most // len(ready)))
+        probes = {lane: heads.probes(lane) for lane in numbers}
         self._load_limits(row for rows in (*first.values(), *probes.values()) for row in rows)
         selection = Selection(self.uow, self._limits, quota)
         found = []
@@ -152,12 +152,15 @@ class Leasing:
                 held,
                 slow=bool(held) and now - row.leased_at > SLOW,
             )
-            tried, behind = probes.get(row.id, ()), first.get(row.id, ())
+            probing, behind = probes[row.id], first.get(row.id, ())
+            tried = probing if quota.unhealthy > 0 else ()
             selection.select(lane, in_order(tried, behind))
             if behind and not lane.stays_due:
-                behind = heads.further(row.id)
-                self._load_limits(behind)
-                selection.select(lane, in_order(tried, behind))
+                more = heads.more(row.id)
+                self._load_limits(more)
+                selection.select(lane, in_order(tried, more))
+            if lane.due is None and (probing or behind):
+                lane.due = now + LOOK_AGAIN  # due ones wait for attempts in flight
             found.append(lane)
         idle = [lane.id for lane in found if lane.due is None and not lane.stays_due]
         soonest = heads.soonest(idle) if idle else {}
