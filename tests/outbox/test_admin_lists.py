@@ -9,8 +9,9 @@ from engines import EITHER, START, World
 from recorder import SILENT
 
 from alerthost.outbox.activity import LONGEST_TEXT, Actor, Change
-from alerthost.outbox.admin_lists import MINUTES, DeliveryFilter, IncidentFilter
+from alerthost.outbox.admin_lists import DeliveryFilter, IncidentFilter
 from alerthost.outbox.admin_rows import AdminError
+from alerthost.outbox.admin_services import MINUTES
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.submission import SubmissionOutcome
 from hostspec import OutcomeKind, Severity

@@ -10,7 +10,8 @@ import attrs
 from alerthost.config.states import incident_state
 from alerthost.console.rendering import counted, link
 from alerthost.console.view import Html, View
-from alerthost.outbox.admin_lists import IncidentFilter, Service
+from alerthost.outbox.admin_lists import IncidentFilter
+from alerthost.outbox.admin_services import Service
 from alerthost.outbox.retry_policy import GIVEN_UP, LaneState
 from alerthost.outbox.submission import SubmissionOutcome
 

@@ -23,6 +23,7 @@ from alerthost.outbox.admin_rows import (
     build_delivery_rows,
     build_incident_rows,
     build_statuses,
+    follows_up,
     no_delivery,
 )
 from alerthost.outbox.heartbeat import is_worked_on
@@ -64,12 +65,6 @@ class AdminQueries:
     def _all(self, query: sa.Executable, **values: object) -> Sequence[sa.Row[Any]]:
         with self._database.read() as connection:
             return connection.execute(query, values).all()
-
-    @property
-    def _no_record(self) -> sa.ColumnElement[bool]:
-        actions = self._plugins.actions
-        records = [name for name, action in actions.items() if action.capabilities.record]
-        return incidents.c.action.not_in(records)
 
     @property
     def exists(self) -> bool:
@@ -236,7 +231,7 @@ class AdminQueries:
         found: list[sa.Row[Any]] = []
         with self._database.read() as connection:
             for each in wanted:  # one by one, so that each uses its index
-                which = sa.select(incidents).where(each, self._no_record)
+                which = sa.select(incidents).where(each, follows_up(self._plugins))
                 which = which.order_by(incidents.c.changed_at).limit(most)
                 if installation is not None:
                     which = which.where(incidents.c.installation == installation)
@@ -250,13 +245,13 @@ class AdminQueries:
 
     def ways(self) -> Mapping[tuple[str, str], int]:
         """Count the open incidents by the action and the installation that lead to them."""
-        ways = self._all(_WAYS.where(self._no_record))
+        ways = self._all(_WAYS.where(follows_up(self._plugins)))
         return {(way.action, way.installation): way.count_ for way in ways}
 
     def handles(self) -> Sequence[tuple[Incident, int]]:
         """Return one open incident of each handle and destination, and how many there are."""
         with self._database.read() as connection:
-            rows = connection.execute(_HANDLES.where(self._no_record)).all()
+            rows = connection.execute(_HANDLES.where(follows_up(self._plugins))).all()
             found = [incident_store.find(connection, row.first) for row in rows]
         counts = [row.count_ for row in rows]
         return [(each.incident, n) for each, n in zip(found, counts, strict=True) if each]

@@ -16,6 +16,7 @@ from alerthost.outbox.submission import Note, SubmissionOutcome
 from alerthost.store.tables import channels, deliveries, incidents, submissions
 from hostspec.alert import Identity, Severity
 from hostspec.delivery import Delivery, Incident, IncidentRef, Operation, OutcomeKind
+from hostspec.plugins.registry import Plugins
 
 
 class AdminError(Exception):
@@ -268,6 +269,13 @@ _NOTES: Final = sa.select(submissions.c.submission_id, submissions.c.note).where
 _OF_SUBMISSIONS: Final = ROWS.where(
     deliveries.c.submission_id.in_(sa.bindparam("ids", expanding=True))
 ).order_by(deliveries.c.id)
+
+
+def follows_up(plugins: Plugins) -> sa.ColumnElement[bool]:
+    """Select incidents whose action follows them up: all but those of records."""
+    actions = plugins.actions
+    records = [name for name, action in actions.items() if action.capabilities.record]
+    return incidents.c.action.not_in(records)
 
 
 def build_incident_rows(
