@@ -20,7 +20,7 @@ from alerthost.cli.tracked import GOOD, QUEUED
 from alerthost.config import configuration
 from alerthost.config.document import ConfigFile, refuse
 from alerthost.config.plugins import LaneNames
-from alerthost.config.states import BLOCKED, delivery_state
+from alerthost.config.states import BLOCKED, delivery_reason, delivery_state
 from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
 from alerthost.outbox.submission import OVER, SubmissionOutcome
 from hostspec.provider import Table
@@ -177,7 +177,7 @@ def _delivery_item(row: DeliveryRow, lanes: LaneNames, now: float) -> Item:
         counted(row.attempts, "attempt") if row.attempts > 1 else "",
         f"covers {counted(row.coalesced, 'other')}" if row.coalesced else "",
         f"next attempt in {age(now, due)}" if due > now else "",
-        _reason(row),
+        delivery_reason(row),
     )
     cells = (
         str(row.id),
@@ -189,12 +189,6 @@ def _delivery_item(row: DeliveryRow, lanes: LaneNames, now: float) -> Item:
         "; ".join(filter(None, details)),
     )
     return Item(row.id, (delivery_state(row), row.attempts), cells, delivery_json(row, lanes))
-
-
-def _reason(row: DeliveryRow) -> str:
-    if row.state is DeliveryState.DELIVERED:
-        return ""  # the provider's answer is of no interest
-    return row.lane_reason if row.blocked else row.reason
 
 
 def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
@@ -216,7 +210,7 @@ def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
         "attempts": row.attempts,
         "coalesced": row.coalesced,
         "outcome": None if row.outcome is None else str(row.outcome),
-        "reason": _reason(row),
+        "reason": delivery_reason(row),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from alerthost.outbox.retry_policy import DeliveryState
 from hostspec.delivery import IncidentState
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ def delivery_state(row: DeliveryRow) -> str:
     if row.sending:
         return "in flight"
     return BLOCKED if row.blocked else str(row.state)
+
+
+def delivery_reason(row: DeliveryRow) -> str:
+    """Return why a delivery is in its state; empty for a delivered one."""
+    if row.state is DeliveryState.DELIVERED:
+        return ""  # the provider's answer is of no interest
+    return row.lane_reason if row.blocked else row.reason
 
 
 def incident_state(row: IncidentRow, configuration: Configuration) -> str:

@@ -6,7 +6,7 @@ import datetime as dt
 
 import attrs
 
-from alerthost.config.states import delivery_state
+from alerthost.config.states import delivery_reason, delivery_state
 from alerthost.console.rendering import pretty
 from alerthost.console.view import View
 from alerthost.outbox.admin_rows import DeliveryRow
@@ -21,6 +21,7 @@ class Item:
 
     Attributes:
         state: in the words of all lists.
+        reason: why it is in that state; empty for a delivered one.
         service: its name.
         target: where the message goes, such as a method and a URL.
         body: the message as JSON, on several lines; the plan of it where it cannot be shown, and
@@ -30,22 +31,11 @@ class Item:
 
     row: DeliveryRow
     state: str
+    reason: str
     service: str
     target: str
     body: str
     fault: str
-
-    @property
-    def is_good(self) -> bool:
-        """Whether it was delivered, so that its reason is of no interest."""
-        return self.row.state is DeliveryState.DELIVERED
-
-    @property
-    def reason(self) -> str:
-        """Why it is in its state."""
-        if self.is_good:
-            return ""
-        return self.row.lane_reason if self.row.blocked else self.row.reason
 
     @property
     def may_replay(self) -> bool:
@@ -71,6 +61,7 @@ def item_of(view: View, row: DeliveryRow, incident: Incident | None) -> Item:
     return Item(
         row,
         delivery_state(row),
+        delivery_reason(row),
         view.lanes.name_of(row.delivery.ref),
         target,
         body,

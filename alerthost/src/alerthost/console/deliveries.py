@@ -10,10 +10,10 @@ from typing import Final
 
 import attrs
 
-from alerthost.config.states import BLOCKED, delivery_state
+from alerthost.config.states import BLOCKED, delivery_reason, delivery_state
 from alerthost.console.bodies import item_of
 from alerthost.console.rendering import counted, link
-from alerthost.console.view import MOST, Html, Redirect, View, number_of
+from alerthost.console.view import MOST, Html, Redirect, View, number_of, service_of
 from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor, Change
 from alerthost.outbox.admin import Admin
@@ -67,7 +67,7 @@ def show_list(view: View) -> Html:
         "rows": [_row(view, row) for row in page.rows],
         "after": page.after,
         "is_filtered": bool(state or which.service or view.after),
-        "services": [(f"{one}/{two}", view.service_name(one, two)) for one, two in view.services],
+        "services": view.service_choices,
         "service": view.query.get("service", "") if which.service else "",
         "operations": _operations(state),
     }
@@ -231,11 +231,10 @@ def _batch(fields: Mapping[str, str]) -> Batch:
     operation, state = fields.get("operation", ""), fields.get("state", "")
     if operation not in _operations(state):
         raise Rejection(400, "form", "choose a state, and replay or discard")
-    installation, slash, destination = fields.get("service", "").partition("/")
     return Batch(
         operation=operation,
         state=state,
-        service=(installation, destination) if slash else None,
+        service=service_of(fields.get("service", "")),
         upto=number_of(fields.get("upto", "")),
         total=number_of(fields.get("total", "")),
     )
@@ -250,10 +249,5 @@ class _Row:
 
 
 def _row(view: View, row: DeliveryRow) -> _Row:
-    reason = row.lane_reason if row.blocked else row.reason
-    return _Row(
-        row,
-        delivery_state(row),
-        view.lanes.name_of(row.delivery.ref),
-        "" if row.state is DeliveryState.DELIVERED else reason,
-    )
+    service = view.lanes.name_of(row.delivery.ref)
+    return _Row(row, delivery_state(row), service, delivery_reason(row))

@@ -51,7 +51,7 @@ def show_list(view: View) -> Html:
         "after": page.after,
         "is_filtered": any(query.values()) or view.after is not None,
         "severities": list(Severity),
-        "services": [(f"{one}/{two}", view.service_name(one, two)) for one, two in view.services],
+        "services": view.service_choices,
     }
     return Html("incidents.html", values)
 

@@ -127,27 +127,32 @@ def rotate(view: View) -> Html | Redirect:
 
 def retire(view: View) -> Redirect:
     """Keep only the newest secret of a service."""
-    number = view.fields.get("id", "")
-    with view.open_accounts() as accounts:
-        found = _Services.of(accounts, view.account)
-        before = found.row(number)
-        found.change(lambda settings: found.table.retire(settings, number))
-    return _applied(view, "ended the rotation of", str(before["name"]), before)
+
+    def change(table: DestinationTable[Any], settings: Any, number: str) -> Any:
+        return table.retire(settings, number)
+
+    return _change(view, "ended the rotation of", change)
 
 
 def remove(view: View) -> Redirect:
     """Remove a service and its secret."""
+
+    def change(table: DestinationTable[Any], settings: Any, number: str) -> Any:
+        return table.save(settings, [row for row in table.rows(settings) if row["id"] != number])
+
+    return _change(view, "removed", change)
+
+
+def _change(
+    view: View, verb: str, change: Callable[[DestinationTable[Any], Any, str], Any]
+) -> Redirect:
+    """Change the service that the form names."""
     number = view.fields.get("id", "")
     with view.open_accounts() as accounts:
         found = _Services.of(accounts, view.account)
         before = found.row(number)
-
-        def change(settings: Any) -> Any:
-            rows = [row for row in found.table.rows(settings) if row["id"] != number]
-            return found.table.save(settings, rows)
-
-        found.change(change)
-    return _applied(view, "removed", str(before["name"]), before)
+        found.change(lambda settings: change(found.table, settings, number))
+    return _applied(view, verb, str(before["name"]), before)
 
 
 def _applied(view: View, verb: str, name: str, before: _Row) -> Redirect:

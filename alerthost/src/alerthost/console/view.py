@@ -82,8 +82,12 @@ class View:
     @property
     def service(self) -> tuple[str, str] | None:
         """The service that the URL asks for; None for all."""
-        installation, slash, destination = self.query.get("service", "").partition("/")
-        return (installation, destination) if slash else None
+        return service_of(self.query.get("service", ""))
+
+    @property
+    def service_choices(self) -> Sequence[tuple[str, str]]:
+        """The text of each configured service in a URL, and its name."""
+        return [(f"{one}/{two}", self.service_name(one, two)) for one, two in self.services]
 
     def service_name(self, installation: str, destination: str) -> str:
         """Return the name of a service for people."""
@@ -116,6 +120,12 @@ class Redirect:
 def number_of(text: str) -> int:
     """Return a number that a URL or a form names; 0 for any other text."""
     return int(text) if len(text) <= DIGITS and text.isascii() and text.isdecimal() else 0
+
+
+def service_of(text: str) -> tuple[str, str] | None:
+    """Return the service that a URL or a form names; None for all."""
+    installation, slash, destination = text.partition("/")
+    return (installation, destination) if slash else None
 
 
 def existing(found: T | None, kind: str, number: int) -> T:
