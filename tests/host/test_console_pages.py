@@ -18,6 +18,7 @@ from alerthost.cli.server import Server
 from alerthost.console import alerts, deliveries, overview
 from alerthost.outbox.admin import Admin
 from alerthost.store.errors import StoreError
+from hostspec import Outcome, OutcomeKind
 from pagerduty_plugin.testing import refusing
 from pagerduty_plugin.testing.misbehaviour import failing
 from pagerduty_plugin.trigger import Trigger
@@ -456,10 +457,20 @@ class TestDeliveries:
         assert page.status == 400
         assert "Choose a state, and replay or discard." in page.text
 
-    def test_uncertain_ones_may_arrive_twice(self, start: Start) -> None:
-        browser = browse(start())
-        page = browser.open("/console/deliveries?state=uncertain")
-        assert "No delivery matches" in page.text
+    def test_uncertain_ones_may_arrive_twice(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        unanswered = Outcome(OutcomeKind.UNCERTAIN, "no answer")
+        monkeypatch.setattr(Trigger, "send", lambda *_: unanswered)
+        running = start(ONE_SERVICE)
+        browser = browse(running)
+        assert "No delivery matches" in browser.open("/console/deliveries?state=uncertain").text
+        send(running)
+        until(browser, "/console/deliveries?state=uncertain", "Uncertain 1")
+        page = browser.open("/console/deliveries/1")
+        assert "It may have arrived. Sent again, it may arrive twice." in page.text
+        page = browser.open("/console/deliveries/all?operation=replay&state=uncertain")
+        assert "Sent again, they may arrive twice." in page.text
 
     def test_are_listed_page_by_page(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(deliveries, "MOST", 2)
