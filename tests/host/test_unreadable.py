@@ -46,7 +46,7 @@ def unsent(start: Start, workspace: Workspace) -> Server:
 
 @pytest.fixture
 def dead(unsent: Server, start: Start, workspace: Workspace) -> Server:
-    """Send what can be sent, so that the damaged delivery is dead-lettered."""
+    """Send the other delivery; the damaged one is dead-lettered."""
     unsent.stop()
     server = start(ONE_SERVICE)
     workspace.fake.wait_for(lambda fake: len(fake.incidents) == 1, 30)
