@@ -82,6 +82,7 @@ def test_pages_show_a_damaged_delivery_beside_the_others(unsent: Server) -> None
         assert "The exact message cannot be shown: its stored text cannot be read." in page.text
         assert "This is the plan of it" not in page.text
         assert not page.html.select("pre")
+        assert "Discard" not in page.buttons()
     assert [row[1] for row in browser.open("/console/alerts").rows()] == [
         "bad is full bad",
         "good is full good",

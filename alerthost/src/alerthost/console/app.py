@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -42,7 +42,7 @@ from alerthost.console.access import (
 from alerthost.console.events import Events
 from alerthost.console.rendering import HEADERS, MEDIA_TYPES, PREFIX, link, render, static
 from alerthost.console.view import DIGITS, Html, Redirect, View
-from alerthost.http.app import Backend, Endpoint, HttpApp, client_of
+from alerthost.http.app import Backend, Endpoint, HttpApp, Present, client_of
 from alerthost.http.request import check_host, received
 from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor, Change
@@ -52,6 +52,9 @@ from hostspec.connect import CALLBACK_HEADERS
 
 Handler = Callable[[View], Html | Redirect]
 """Builds a page, or changes something; in a thread."""
+
+_Endpoint = Callable[[Request, Session, Mapping[str, str]], Awaitable[Response]]
+"""Answers a request with its session and the fields of its form."""
 
 LARGEST_FORM: Final = 1024 * 1024
 """Bytes of a form, at most."""
@@ -164,7 +167,7 @@ class Console:
             Route(f"{PREFIX}/{{path:path}}", self._counted(self._nothing)),
         ]
 
-    def _counted(self, endpoint: Endpoint, present: Any = None) -> Endpoint:
+    def _counted(self, endpoint: Endpoint, present: Present | None = None) -> Endpoint:
         async def enabled(request: Request) -> Response:
             if not self._http.backend.table.console:
                 raise Rejection(404, "path", "the console is off (http.console)")
@@ -172,7 +175,9 @@ class Console:
 
         return self._http.counted(PREFIX, enabled, present or _fault)
 
-    def _route(self, path: str, endpoint: Any, method: str, present: Any = None) -> Route:
+    def _route(
+        self, path: str, endpoint: _Endpoint, method: str, present: Present | None = None
+    ) -> Route:
         """Build a route whose endpoint also gets the session, and the form of a POST."""
 
         async def with_session(request: Request) -> Response:
@@ -185,7 +190,7 @@ class Console:
             session = await threads.work(0, lambda: self._access.session(request, table))
             request.state.session = session
             fields = await self._form(request, session) if method == "POST" else {}
-            response: Response = await endpoint(request, session, fields)
+            response = await endpoint(request, session, fields)
             if session.is_new and "set-cookie" not in response.headers:
                 set_cookie(response, session, table)
             return response

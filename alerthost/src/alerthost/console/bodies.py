@@ -44,9 +44,10 @@ class Item:
 
     @property
     def may_discard(self) -> bool:
-        """Whether it is queued and not in flight, or was given up."""
-        queued = self.row.state is DeliveryState.QUEUED and not self.row.sending
-        return queued or self.row.state in GIVEN_UP
+        """Whether it is queued, readable and not in flight, or was given up."""
+        row = self.row
+        queued = row.state is DeliveryState.QUEUED and row.is_readable and not row.sending
+        return queued or row.state in GIVEN_UP
 
 
 def item_of(view: View, row: DeliveryRow, incident: Incident | None) -> Item:
