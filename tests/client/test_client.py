@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -319,6 +321,38 @@ def test_an_unusable_token_is_reported_and_read_again(
         file.write_text("word")
         assert client.flush(60)
     assert server.posts[0].headers["authorization"] == "Bearer word"
+
+
+def test_a_token_that_is_no_text_is_read_again(
+    server: Scripted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"sesame\xff")
+    with Client(server.url, token_file=file) as client:
+        client.fire("a")
+        wait_until(lambda: logged(caplog))
+        assert logged(caplog)[0].endswith("token: is not a word of ASCII characters")
+        file.write_text("word")
+        assert client.flush(60)
+    assert server.posts[0].headers["authorization"] == "Bearer word"
+
+
+def test_an_attempt_that_fails_unexpectedly_is_retried(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = http.client.HTTPConnection.request
+    errors = iter([LookupError("unknown encoding: idna")])
+
+    def fail_once(*arguments: Any, **options: Any) -> None:
+        for error in errors:
+            raise error
+        request(*arguments, **options)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "request", fail_once)
+    with Client(server.url) as client:
+        assert client.fire("a", wait=60)
+    assert server.accepted == ["a"]
+    assert logged(caplog)[0].endswith("retrying: unknown encoding: idna")
 
 
 def test_a_token_with_blanks_is_never_shown(caplog: pytest.LogCaptureFixture) -> None:

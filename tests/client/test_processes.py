@@ -78,6 +78,19 @@ else:
     assert sorted(server.accepted) == ["before", "child", "parent"]
 
 
+def test_posting_imports_nothing(server: Scripted, tmp_path: Path) -> None:
+    """A child that is forked during an import has half of the module."""
+    program = """
+client = Client(sys.argv[1], spool=sys.argv[2])
+before = set(sys.modules)
+client.fire('a')
+assert client.flush(60)
+assert not set(sys.modules) - before, set(sys.modules) - before
+"""
+    server.script += [later(503), Answer(400, "odd")]
+    run(program, server.url, tmp_path)
+
+
 @pytest.mark.parametrize("module", ["multiprocessing", "billiard"])
 def test_children_of_multiprocessing_and_celery_post_at_their_end(
     server: Scripted, module: str

@@ -66,7 +66,7 @@ class Client:
         def read_token() -> str | None:
             if token_file is None:
                 return token
-            return Path(token_file).read_text(encoding="utf-8").strip()
+            return Path(token_file).read_text(encoding="utf-8", errors="replace").strip()
 
         self._source = source or node()
         self._raise_errors = raise_errors

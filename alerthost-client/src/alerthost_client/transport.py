@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 -- by `socket` at the first post, but a fork may interrupt that
 import enum
 import http.client
 import io
@@ -98,7 +99,7 @@ class Transport:
         self._token = token
 
     def post(self, body: bytes, key: str) -> Answer:
-        """Make one attempt to post JSON lines; raises nothing that a network can cause."""
+        """Make one attempt to post JSON lines; raises nothing, as the alerts are posted again."""
         end = time.monotonic() + ATTEMPT_WITHIN
         headers = {
             "Content-Type": "application/x-ndjson",
@@ -120,7 +121,7 @@ class Transport:
             response = http.client.HTTPResponse(_Deadline(connection.sock, end))  # type: ignore[arg-type]
             response.begin()
             content = response.read(LARGEST_ANSWER)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 -- the thread has to live
             return Answer(Kind.RETRY, describe(error))
         finally:
             connection.close()
