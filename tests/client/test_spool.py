@@ -142,6 +142,15 @@ def test_rejected_alerts_are_kept(server: Scripted, tmp_path: Path) -> None:
     assert first["reason"] == "400: odd"
 
 
+def test_a_rejected_alert_is_kept_behind_a_cut_line(server: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "rejected.jsonl").write_text('{"batch": "cut off by a ki')
+    server.refuses = lambda _keys: Answer(400, "odd")
+    with Client(server.url, spool=tmp_path) as client:
+        assert not client.fire("a", wait=60)
+    _, kept = (tmp_path / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(kept)["reason"] == "400: odd"
+
+
 def test_a_full_batch_is_closed(
     server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +174,21 @@ def test_the_order_survives_a_clock_that_is_set_back(
     assert server.accepted == [str(number) for number in range(20)]
 
 
+def test_a_flush_waits_though_the_clock_is_set_back(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    with Client(server.url, spool=tmp_path) as client:
+        assert client.fire("a", wait=60)
+        monkeypatch.setattr(spool.time, "time_ns", lambda: 1)
+        server.script.append(Answer(gate=gate))
+        assert client.fire("b")
+        assert not client.flush(0)
+        gate.set()
+        assert client.flush(60)
+    assert server.accepted == ["a", "b"]
+
+
 def test_a_living_client_takes_over_from_a_killed_one(server: Scripted, tmp_path: Path) -> None:
     """It also posts the alerts that the other one queued."""
     gate = threading.Event()
@@ -183,6 +207,69 @@ def test_a_living_client_takes_over_from_a_killed_one(server: Scripted, tmp_path
             gate.set()
             assert client.flush(60)
     assert server.accepted == ["a", "b", "c"]
+
+
+def test_a_process_that_ends_posts_what_others_left_to_it(server: Scripted, tmp_path: Path) -> None:
+    """As cron jobs that run at the same minute."""
+    first, second = threading.Event(), threading.Event()
+    server.script += [Answer(gate=first), Answer(gate=second)]
+    program = (
+        "import sys; from alerthost_client import Client\n"
+        "Client(sys.argv[1], spool=sys.argv[2], flush_within=60).fire('a')"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, server.url, str(tmp_path)]) as process:
+        server.wait_for(lambda seen: len(seen.posts) == 1)
+        with Client(server.url, spool=tmp_path) as client:
+            client.fire("b")
+        first.set()
+        server.wait_for(lambda seen: len(seen.posts) == 2)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        second.set()
+    assert process.returncode == 0
+    assert server.accepted == ["a", "b"]
+    assert files(tmp_path) == []
+
+
+def test_an_alert_behind_a_batch_that_fills_meanwhile_is_posted_after_it(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other threads append between the poster's look for full batches and its lock."""
+    monkeypatch.setattr(spool, "LARGEST", 500)
+    leave(tmp_path, "a")
+    other = spool.Spool(tmp_path)
+    lines = [b'{"key":"b","summary":"%s"}\n' % (b"x" * 500), b'{"key":"c"}\n']
+    flock = fcntl.flock
+
+    def append_first(descriptor: int, operation: int) -> None:
+        if (threading.current_thread().name, operation) == ("alerthost_client", fcntl.LOCK_EX):
+            appends, lines[:] = [*lines], []
+            for line in appends:
+                other.append(line)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", append_first)
+    with Client(server.url, spool=tmp_path):
+        server.wait_for(lambda seen: len(seen.accepted) == 3)
+    assert server.accepted == ["a", "b", "c"]
+
+
+def test_a_batch_is_on_disk_before_it_is_posted(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a crash of the machine could leave one key with two bodies."""
+    file = leave(tmp_path, "a").stat().st_ino
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, len(server.posts)))
+
+    monkeypatch.setattr(os, "fsync", record)
+    with Client(server.url, spool=tmp_path) as client:
+        assert client.fire("b", wait=60)
+    assert {(tmp_path.stat().st_ino, 0), (file, 0)} <= {*synced}
 
 
 def test_two_clients_of_one_process_share_a_spool(server: Scripted, tmp_path: Path) -> None:

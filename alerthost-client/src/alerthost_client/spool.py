@@ -31,7 +31,7 @@ CUT = "a process was killed, or the disk failed, while this was written"
 
 
 class Appended(NamedTuple):
-    """An alert in the spool; later ones are greater.
+    """An alert in the spool.
 
     Attributes:
         key: of its batch.
@@ -47,6 +47,9 @@ class Spool:
 
     The files get the permissions of the folder, so that a group of users can share it.
 
+    Attributes:
+        last: the alert that this process appended last; None without one.
+
     Raises:
         OSError: the folder cannot be made or used.
     """
@@ -57,14 +60,16 @@ class Spool:
         self._mode = self._folder.stat().st_mode & 0o666
         # held while write.lock is: a fork waits for it, so that no child inherits the lock
         self.lock = threading.RLock()
+        self.last: Appended | None = None
         self._is_writing = False
         self._post_lock: int | None = None
         with self._write_lock():
             pass
 
     def after_fork_in_child(self) -> None:
-        """Leave the lock for posting to the parent."""
+        """Leave the lock for posting, and the appended alerts, to the parent."""
         self.lock = threading.RLock()
+        self.last = None
         self._close_post_lock()
 
     def append(self, line: bytes) -> Appended:
@@ -83,14 +88,29 @@ class Spool:
                 if not found:
                     self._sync_folder()
                 at, size = _write(descriptor, line)
+                appended = self.last = Appended(path.stem, at)
                 if size >= LARGEST:
                     path.rename(path.with_suffix(BATCH))
             os.fsync(descriptor)  # without the lock: the appends of several processes share one
-        return Appended(path.stem, at)
+        return appended
 
     def is_empty(self) -> bool:
         """Check whether all alerts of all processes are settled."""
         return not self._files(OPEN, BATCH)
+
+    def may_end(self) -> bool:
+        """Check whether this process may end: nothing is left, or another process posts it.
+
+        Otherwise this process has the lock for posting from now on, until it has posted the rest.
+        A process that appends while this one has the lock leaves the alert to it, so the folder
+        counts as empty only if it is so after the release.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        is_released = self._post_lock is None
+        is_empty = self.is_empty()
+        return (is_released and is_empty) or not self._acquire()
 
     def take(self) -> Batch | None:
         """Return the oldest batch; None if the spool is empty, or another process posts.
@@ -108,9 +128,13 @@ class Spool:
             self.release()
             return None
         path = sealed[0]
-        self._sync_folder()  # if the machine lost the new name, the file would grow again
+        # if the machine lost the name or the end of the file, one key would have two bodies
+        self._sync_folder()
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            lines = file.readlines()
         records, cut, at = [], [], 0
-        for line in path.read_bytes().splitlines(keepends=True):
+        for line in lines:
             if _is_alert(line):
                 records.append(Record(line, at))
             else:
@@ -125,14 +149,12 @@ class Spool:
             OSError: the folder cannot be written; the batch is taken again.
         """
         if rejections:
-            descriptor = self._open(self._folder / REJECTED, os.O_WRONLY | os.O_APPEND)
-            with os.fdopen(descriptor, "ab") as file:
-                for record, reason in rejections:
-                    text = record.line.decode("utf-8", "replace").strip()
-                    kept = {"batch": batch.key, "at": record.at, "reason": reason, "alert": text}
-                    file.write(json.dumps(kept).encode("ascii") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor = self._open(self._folder / REJECTED, os.O_RDWR | os.O_APPEND)
+            try:
+                _write(descriptor, b"".join(_kept(batch, each) for each in rejections))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         (self._folder / f"{batch.key}{BATCH}").unlink()
 
     def outcome(self, appended: Appended) -> str | None:
@@ -151,9 +173,10 @@ class Spool:
 
     def release(self) -> None:
         """Release the lock for posting."""
-        if self._post_lock is not None:
-            fcntl.flock(self._post_lock, fcntl.LOCK_UN)
-        self._close_post_lock()
+        with self.lock:  # as in `_acquire`
+            if self._post_lock is not None:
+                fcntl.flock(self._post_lock, fcntl.LOCK_UN)
+            self._close_post_lock()
 
     def _close_post_lock(self) -> None:
         if self._post_lock is not None:
@@ -189,9 +212,15 @@ class Spool:
                 self._is_writing = False
 
     def _seal(self) -> list[Path]:
-        """Turn the open file into a batch; nothing is appended to it from then on."""
+        """Turn the open file into a batch; nothing is appended to it from then on.
+
+        Returns:
+            All batches: appends may have filled one since the caller looked.
+        """
         with self._write_lock():
-            return [path.rename(path.with_suffix(BATCH)) for path in self._files(OPEN)[:1]]
+            for path in self._files(OPEN):
+                path.rename(path.with_suffix(BATCH))
+            return self._files(BATCH)
 
     def _files(self, *suffixes: str) -> list[Path]:
         return sorted(each for each in self._folder.iterdir() if each.name.endswith(suffixes))
@@ -233,6 +262,14 @@ def _write(descriptor: int, line: bytes) -> tuple[int, int]:
         os.ftruncate(descriptor, size)
         raise
     return start, size + len(line)
+
+
+def _kept(batch: Batch, rejection: Rejection) -> bytes:
+    """Return the line of a rejected alert."""
+    record, reason = rejection
+    text = record.line.decode("utf-8", "replace").strip()
+    kept = {"batch": batch.key, "at": record.at, "reason": reason, "alert": text}
+    return json.dumps(kept).encode("ascii") + b"\n"
 
 
 def _is_alert(line: bytes) -> bool:

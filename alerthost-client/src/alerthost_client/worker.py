@@ -19,7 +19,7 @@ from alerthost_client.sender import Sender, log_rejection
 from alerthost_client.transport import Transport, describe
 
 if TYPE_CHECKING:
-    from alerthost_client.spool import Appended, Spool
+    from alerthost_client.spool import Spool
 
 LOOK_EVERY = 2.0
 """Seconds between two looks for alerts of other processes in a spool."""
@@ -92,8 +92,6 @@ class Worker:
         self._is_woken = False
         self._is_hurried = False
         self._give_up_at = math.inf
-        self._other_posts = False
-        self._last: Appended | None = None
         self._flush_end: float | None = None
         self._accepted = self._rejected = self._dropped = 0
 
@@ -132,9 +130,6 @@ class Worker:
             text = f"spool: cannot be written ({describe(error)}); alerts are kept in memory"
             self._log.write(logging.ERROR, "spool", text)
             return self._memory.append(line)
-        with self._state:
-            self._last = appended if self._last is None else max(self._last, appended)
-            self._other_posts = False
         return lambda: spool.outcome(appended)
 
     def wake(self) -> None:
@@ -163,7 +158,7 @@ class Worker:
         """Flush as the process ends; alerts in memory that are left are lost, and logged.
 
         Alerts in a spool are safe: they do not wait for an alerthost that does not answer, nor for
-        another process that posts.
+        another process that posts. If this process posts, it posts those of others too.
         """
         if not self._is_closed:
             self._finish()
@@ -202,11 +197,18 @@ class Worker:
             self._flush_end = time.monotonic() + self._flush_within
 
         def is_done() -> bool:
-            is_safe = self._sender.failures or self._other_posts
-            return self._is_flushed() or bool(is_safe and not len(self._memory))
+            if len(self._memory):
+                return False
+            if self._spool is None or self._sender.failures:
+                return True
+            try:
+                return self._spool.may_end()
+            except OSError as error:
+                self._log_unreadable(error)
+                return True
 
         with self._state:
-            self._is_hurried = True
+            self._is_hurried = self._is_woken = True
             self._state.notify_all()
         self._wait_until(is_done, self._flush_end)
         with self._state:
@@ -220,8 +222,8 @@ class Worker:
         return self._thread if self._thread is not None and self._thread.is_alive() else None
 
     def _is_flushed(self) -> bool:
-        last = self._last
-        if last is not None and self._spool is not None and self._spool.outcome(last) is None:
+        spool = self._spool
+        if spool is not None and spool.last is not None and spool.outcome(spool.last) is None:
             return False
         return not len(self._memory)
 
@@ -269,8 +271,7 @@ class Worker:
             try:
                 pause = self._post_spooled(self._spool)
             except OSError as error:
-                text = f"spool: cannot be read or emptied ({describe(error)})"
-                self._log.write(logging.ERROR, "spool", text)
+                self._log_unreadable(error)
                 pause = FAILED_PAUSE
             else:
                 if pause < LOOK_EVERY:
@@ -278,12 +279,17 @@ class Worker:
         batch = self._memory.take()
         return pause if batch is None else self._post(self._memory, batch)
 
+    def _log_unreadable(self, error: OSError) -> None:
+        text = f"spool: cannot be read or emptied ({describe(error)})"
+        self._log.write(logging.ERROR, "spool", text)
+
     def _post_spooled(self, spool: Spool) -> float:
         batch = spool.take()
         if batch is not None:
             return self._post(spool, batch)
-        self._other_posts = not spool.is_empty()
-        return LOOK_AGAIN if self._other_posts else LOOK_EVERY
+        with self._state:
+            self._state.notify_all()  # `take` released the lock for posting
+        return LOOK_EVERY if spool.is_empty() else LOOK_AGAIN
 
     def _post(self, source: Spool | MemoryQueue, batch: Batch) -> float:
         rejected = self._sender.post(batch)
