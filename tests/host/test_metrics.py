@@ -13,7 +13,7 @@ from alerthost.config.plugins import LaneNames, NoDestinationsError
 from alerthost.http.delivery_log import DeliveryLog
 from alerthost.http.metrics import Metrics
 from alerthost.outbox.admin_rows import Backlog, Blocked
-from alerthost.outbox.completion import ORPHANED
+from alerthost.outbox.orphans import KEY_GONE
 from alerthost.store.errors import StoreError
 from hostspec import (
     Delivery,
@@ -157,7 +157,7 @@ def test_provider_that_fails_to_list_destinations_has_lanes(
 
 
 def test_orphaned_deliveries_are_counted(observer: DeliveryLog, metrics: Metrics) -> None:
-    outcome = Outcome(OutcomeKind.MISCONFIGURED, ORPHANED)
+    outcome = Outcome(OutcomeKind.MISCONFIGURED, KEY_GONE)
     observer.observe("hostspec_undelivered", attrs.evolve(receipt(None), outcome=outcome))
     assert f"alerthost_orphaned_total{{{LANE}}} 1.0" in lines(metrics)
 

@@ -128,7 +128,7 @@ class Worker:
             appended = spool.append(line)
         except OSError as error:
             text = f"spool: cannot be written ({describe(error)}); alerts are kept in memory"
-            self._log.write(logging.ERROR, "spool", text)
+            self._log.write(logging.ERROR, "writing the spool", text)
             return self._memory.append(line)
         return lambda: spool.outcome(appended)
 
@@ -281,7 +281,7 @@ class Worker:
 
     def _log_unreadable(self, error: OSError) -> None:
         text = f"spool: cannot be read or emptied ({describe(error)})"
-        self._log.write(logging.ERROR, "spool", text)
+        self._log.write(logging.ERROR, "reading the spool", text)
 
     def _post_spooled(self, spool: Spool) -> float:
         batch = spool.take()
