@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from scripted import Scripted, later
 
 from alerthost_client import Client
-from alerthost_client.integrations import logging as integration
+from alerthost_client.integrations import reporter
 from alerthost_client.integrations.logging import AlertHandler
 
 
@@ -76,7 +77,7 @@ def test_repeats_within_a_window_are_one(
     client: Client, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(integration, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(reporter, "time", SimpleNamespace(monotonic=lambda: now[0]))
     handler = AlertHandler(client, repeat_after=60)
     record = logging.LogRecord("shop", logging.ERROR, "/shop.py", 7, "text", None, None)
     other = logging.LogRecord("shop", logging.ERROR, "/shop.py", 8, "text", None, None)
@@ -92,11 +93,23 @@ def test_repeats_within_a_window_are_one(
 def test_the_memory_of_repeats_is_bounded(
     client: Client, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(integration, "MOST_KEYS", 2)
+    monkeypatch.setattr(reporter, "MOST_KEYS", 2)
     handler = AlertHandler(client)
     for number in (1, 2, 2, 3, 1):
         handler.handle(logging.LogRecord("a", 40, "/a.py", number, "text", None, None))
     assert len(alerts(client, server)) == 4
+
+
+def test_a_quiet_period_resolves(
+    client: Client, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = logging.LogRecord("shop", logging.ERROR, "/shop.py", 7, "text", None, None)
+    AlertHandler(client, repeat_after=60, resolve_after=540).handle(record)
+    (alert,) = alerts(client, server)
+    lasts = datetime.fromisoformat(alert["expires_at"]) - datetime.fromisoformat(
+        alert["started_at"]
+    )
+    assert round(lasts.total_seconds()) == 600
 
 
 def test_records_of_the_client_fire_nothing(
@@ -125,5 +138,5 @@ def test_invalid_fields_break_nothing(
 ) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", True)
     root.error("broken", extra={"alert": 7})
-    assert "AttributeError" in capsys.readouterr().err
+    assert "is not a mapping" in capsys.readouterr().err
     assert alerts(client, server) == []
