@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from workspace import Workspace
 
@@ -72,12 +73,22 @@ class Conversation:
 def conversation(
     workspace: Workspace, *arguments: str, env: dict[str, str | None] | None = None
 ) -> Iterator[Conversation]:
-    """Start a command on a terminal that controls it."""
+    """Start alerthost on a terminal that controls it."""
     environment = workspace.environment({"COLUMNS": "80", "TERM": "xterm", **(env or {})})
+    command = [sys.executable, "-c", _CONTROLLED, *arguments]
+    with on_terminal(command, environment, workspace.folder) as started:
+        yield started
+
+
+@contextmanager
+def on_terminal(
+    command: list[str], environment: dict[str, str], folder: Path | None = None
+) -> Iterator[Conversation]:
+    """Start a command on a terminal of its own."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", _CONTROLLED, *arguments],
-        cwd=workspace.folder,
+        command,
+        cwd=folder,
         env=environment,
         stdin=terminal,
         stdout=terminal,

@@ -7,6 +7,7 @@ from alerthost.cli import (  # noqa: F401 -- each adds its commands
     connect,
     deliveries,
     demo,
+    execute,
     explain,
     getting_started,
     incidents,
