@@ -16,7 +16,7 @@ from workspace import CHECKOUT, PLATFORM, Workspace, line
 from alerthost.cli.main import main
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
-from hostspec import Outcome, OutcomeKind, Preview, Severity, Suppression
+from hostspec import Alert, Outcome, OutcomeKind, Preview, Severity, Suppression
 from hostspec.plugins import load
 from pagerduty_plugin.testing import captive_portal, failing, refusing, reset, throttling
 
@@ -241,7 +241,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         plugins = load([], own={"pager": PagerPlugin(*actions)})
         rule = rule_of(plugins)
         loaded = Configuration(plugins, (rule.actions[0].installation,), (rule,))
-        monkeypatch.setattr(configuration, "load", lambda source, ready: loaded)
+        monkeypatch.setattr(configuration, "load", lambda source, **_: loaded)
         command = ["check", "--config", str(file), "--online"]
         ran = CliRunner().invoke(main, [*command, "--verbose"])
         if "Aborted!" not in ran.stderr:
@@ -321,6 +321,23 @@ def test_a_severity_that_cannot_be_planned_is_an_error_with_its_line(checked: An
     assert "secret" not in reported
     assert out == ["1 fault. No event was sent."]
     assert action.sent == []
+
+
+def test_severity_that_a_rule_of_the_store_cannot_plan_is_an_error(
+    checked: Any, tmp_path: Path
+) -> None:
+    action = Probing()
+
+    def plan(_: Alert) -> None:
+        raise RuntimeError
+
+    action.behaviour["plan"] = plan
+    (tmp_path / "alerthost.toml").write_text("", encoding="utf-8")  # the rule is not of the file
+    code, _, err = checked(action)
+
+    assert code == 2
+    assert len(err) == len(Severity)
+    assert "'Pages': actions[0]: an alert of severity critical: " in err[0]
 
 
 def test_suppressed_severities_and_notes_are_shown(checked: Any) -> None:

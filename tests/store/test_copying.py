@@ -21,6 +21,7 @@ from alerthost.store import copying
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.installations import Installations
+from alerthost.store.rules import Rules
 from alerthost.store.sealing import new_key
 from alerthost.store.tables import STATE, budgets, submissions, workers
 from hostspec import Alert, Installation, OutcomeKind, Secret, structure
@@ -38,6 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = structure(Account, {"token": "secret"})
         kept = Installations(database, Secret("env:STORE_KEY"))
         kept.add(Installation("paging", "acme", settings))
+        Rules(database).add("Pages", {"actions": []})
         fill(database)
     return folder / "source.db"
 

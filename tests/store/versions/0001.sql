@@ -152,6 +152,15 @@ CREATE TABLE installations (
 );
 INSERT INTO "installations" VALUES(1,'paging','acme','{"token": {"$sealed": "gAAAAABrDWoQdJ2I6EFn8F6oVmmHJ7yNORx56F4y4gkvCAenrQFsoiH4MnN660AJ25Xp54ExyaMS1MMoK8PXojFHE_1QxNBQAV5jm7eI57OJPddbait6IUIK5Atxf495K5GKEI9n5WUAPbzd8CJib0XM6kH8A5v4BXFQezm3u1hOCTVjmI6azlzOls6Zoxt7kcjWuf-a7LgZ"}, "keys": ["env:PD_KEY", {"$sealed": "gAAAAABrDWoQMd9GVHmHQNvy_YkAvgybd3WAQiWlyoy09aJto28fM9SDV7wHV1C7qPdyoj38m1xilb1ygdTDC7mKYOyUga90yraII_lVL8UXW1ARkxz9MEK42BICXIaTZ230zozn7b9bJYKX-OTqPInJ3iwOMyt-O5SdEc1YI_7To2Wvg3m-vyJeBy37_CotmDzfiFY9oEt7"}], "headers": {"$$sealed": {"$sealed": "gAAAAABrDWoQ7je0rsHIpuSWWcMfGkxbR1TNC34X6lbl9MKBKmTurIrGl0k4EfeEwTA5IvR2zrjhEl9HRDltxpn5rB-Mwv-3Koi_gENwf69CKulu6dO2eNpaIicJHRzB8u7zJhW1ZPlKd0BhurjL7jGEedLqTsO_bSGxZlc8cLNnm36s7iBzm-rzzwZzmaJNmtSMewENi3yl"}}, "labels": {}, "region": "us", "$binding": "gAAAAABrDWoQz0o04t1eRq08-neJI4lqxWRH1orOyvBCDwKyryyMLr1Gix1UluuiQZ04uqTbiXHMsjRRFnrMNOADjx8w6VYSXPESZ6vcJ0ohdEPs2zVsCVBQaJvct4HTxIRcKRBEbpbMih_bTT24tNhZL48JqUluNW0yjKe7OWUxQgjn4t3_6VM="}',2,'2026-11-23T09:00:00.000000+00:00','2026-11-23T09:00:01.000000+00:00');
 INSERT INTO "installations" VALUES(2,'paging','ümlaut','{"token": null, "keys": [], "headers": {}, "labels": {"$$a": "b"}, "region": "us", "$binding": "gAAAAABrDWoQy-rWny2Vgnv0Dr6YBy0I0volY1au6Cvfw4qK5UBG-HExa_6rs2XDq3tbCvUlMU8UeYN95exoioS6eCCnPNZPdGWnWseKceiZalmV4xoa1BciQUhdm6VdHEOaXUj8e_ViOaf9F-cpmNjv_zIwMpigH8uQaA_NvgrlpSFkDZ9xFWs="}',1,'2026-11-23T09:00:00.000001+00:00','2026-11-23T09:00:01.000000+00:00');
+CREATE TABLE rules (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	name TEXT NOT NULL, 
+	position INTEGER NOT NULL, 
+	enabled BOOLEAN NOT NULL, 
+	body TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	CONSTRAINT uq_rules_name UNIQUE (name)
+);
 CREATE TABLE lanes (
 	id INTEGER NOT NULL, 
 	installation TEXT NOT NULL, 

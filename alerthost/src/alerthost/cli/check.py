@@ -95,19 +95,20 @@ def _examine(path: Path, *, online: bool, alerts: Iterable[ParsedAlert] | None) 
     """Check a configuration, and return the findings as JSON; see `check`."""
     try:
         source = ConfigFile.read(path)
-        loaded = configuration.load(source, ready=True)
+        loaded = configuration.load(source, ready=True, needs_rule=True)
         destinations = _destinations(loaded, source)
         notes = _store_notes(source, loaded, None if alerts is None else list(alerts))
         rules = [
             (rule, [(use, _sample_plans(loaded, use)) for use in rule.actions])
             for rule in loaded.rules
         ]
-        if faults := list(_planning_faults(rules)):
-            source.refuse(faults)
+        faults = [*loaded.rule_faults(), *_planning_faults(rules, source)]
     except ConfigurationError as error:
         return {"well": False, "faults": to_json(list(error.faults))}
     except StoreError as error:
         return {"well": False, "faults": to_json([Fault("store", str(error))])}
+    if faults:
+        return {"well": False, "faults": to_json(faults)}
     reached = _reach(loaded, destinations) if online else []
     return {
         "well": all(each["outcome"] in (OutcomeKind.DELIVERED, NOT_PROBED) for each in reached),
@@ -257,14 +258,19 @@ def _sample_plans(loaded: Configuration, use: RuleAction) -> dict[Severity, Plan
     return {severity: host.plan(_sample(severity)) for severity in reversed(Severity)}
 
 
-def _planning_faults(rules: Iterable[tuple[Rule, _Planned]]) -> Iterator[Fault]:
+def _planning_faults(rules: Iterable[tuple[Rule, _Planned]], source: ConfigFile) -> Iterator[Fault]:
     """Yield the severities that cannot be planned."""
-    for rule_index, (_, uses) in enumerate(rules):
+    declared = len(source.document.get("rules", ()))
+    for rule_index, (rule, uses) in enumerate(rules):
         for index, (_, plans) in enumerate(uses):
             for severity, plan in plans.items():
                 for failure in plan.failures:
                     reason = f"an alert of severity {severity}: {failure.reason}"
-                    yield Fault(f"rules[{rule_index}].actions[{index}]", reason)
+                    if rule_index < declared:
+                        path = f"rules[{rule_index}].actions[{index}]"
+                        yield source.locate(Fault(path, reason))
+                    else:
+                        yield Fault(f"rule {rule.name!r}: actions[{index}]", reason)
 
 
 def _action_json(use: RuleAction, plans: Mapping[Severity, Plan]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     loaded = configuration.load(ConfigFile.read(path))
     host = Host(loaded.plugins, loaded.rules)
     screen = Screen()
+    for fault in loaded.rule_faults():
+        screen.warn(str(fault))
     all_read = True
     for submission in json_alerts.parse_files([file]):
         explained = _explain(host, submission)

@@ -60,7 +60,7 @@ def send(path: Path, *, timeout: float, files: tuple[BinaryIO, ...]) -> None:
     sent.
     """
     source = ConfigFile.read(path)
-    loaded = configuration.load(source, ready=True)
+    loaded = configuration.load(source, ready=True, needs_rule=True)
     screen = Screen()
     with (
         open_session(source, loaded, screen, earlier=True) as session,

@@ -27,9 +27,11 @@ from alerthost.http.delivery_log import DeliveryLog, LaneLog
 from alerthost.http.listener import Listener
 from alerthost.http.metrics import Metrics
 from alerthost.http.spool_reader import SpoolReader
+from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
+from alerthost.store.revision import Revision, read_revision
 from hostspec.delivery import Outcome
 from hostspec.errors import Fault
 
@@ -37,6 +39,12 @@ _log = logging.getLogger("hostspec")
 
 STOP_WITHIN: Final = 8.0
 """Seconds to finish deliveries in flight; the next start reclaims the rest."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the store for changes of its accounts and rules."""
+
+RETRY_EVERY: Final = 30.0
+"""Seconds after which changes that were refused are tried again."""
 
 
 @attrs.frozen(eq=False)
@@ -69,10 +77,17 @@ class Server:
         self._spool: SpoolReader | None = None
         loaded = self._load()
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
-        self._app.add(Console(self._app, path, self.reload).routes)
+        self._app.add(Console(self._app, path, self.refresh).routes)
+        self._refused: Revision | None = None
+        self._retry_at = 0.0
         with _closing_on_failure(loaded):
             self._listener = self._listen(loaded) if listens else None
             self._start(loaded, self._listener)
+        self._ended = threading.Event()
+        self._watcher = threading.Thread(
+            target=self._watch, name="hostspec configuration", daemon=True
+        )
+        self._watcher.start()
 
     @property
     def url(self) -> str:
@@ -82,17 +97,47 @@ class Server:
     def reload(self) -> bool:
         """Reload the configuration; log errors and change nothing if it is wrong."""
         with self._reloading:
-            if self._app.stopping:
-                return False
-            errors: Sequence[str] = ()
+            return self._reload()
+
+    def refresh(self) -> bool:
+        """Reload if the store's accounts or rules have changed; return whether they are in use.
+
+        A change that is refused is tried again from time to time: its fault may be mended
+        elsewhere, and the store may have failed.
+        """
+        with self._reloading:
             try:
-                self._replace()
-            except (ConfigurationError, StoreError) as error:
-                errors = messages_of(error)
-        for text in errors:
-            _log.error("%s", text)
-        if errors:
+                revision = read_revision(self._app.backend.engine.database)
+            except StoreError:
+                return False  # the engine reports it
+            if revision == self._app.backend.configuration.stored.revision:
+                return True
+            is_repeat = revision == self._refused
+            if is_repeat and time.monotonic() < self._retry_at:
+                return False
+            if self._reload(is_repeat=is_repeat):
+                return True
+            self._refused, self._retry_at = revision, time.monotonic() + RETRY_EVERY
+            return False
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            self.refresh()
+
+    def _reload(self, *, is_repeat: bool = False) -> bool:
+        """Reload; a repeat logs its errors only if they are new."""
+        if self._app.stopping:
+            return False
+        errors: Sequence[str] = ()
+        try:
+            self._replace()
+        except (ConfigurationError, StoreError) as error:
+            errors = messages_of(error)
+        if errors and not (is_repeat and errors == self._app.reload_errors):
+            for text in errors:
+                _log.error("%s", text)
             _log.error("not reloaded: the previous configuration stays active")
+        self._app.reload_errors = errors
         self._metrics.count("reloads", "failed" if errors else "succeeded")
         return not errors
 
@@ -104,12 +149,14 @@ class Server:
             return max(0.0, deadline - time.monotonic())
 
         self._app.stopping = True
+        self._ended.set()
         if self._spool:
             self._spool.close()
         if self._listener:
             self._listener.close()
         if self._reloading.acquire(timeout=left()):  # wait for a reload in progress
             self._reloading.release()
+        self._watcher.join(left())
         engine = self._app.backend.engine
         finished = engine.stop(left())
         if self._listener:
@@ -189,6 +236,7 @@ class Server:
             raise
         self._app.backend = backend
         self._metrics.lanes = LaneNames.of(loaded.configuration)
+        self._metrics.faulty_rules = len(loaded.configuration.faulty_rules)
         if listener:
             listener.limit(backend.table.most_connections)
             listener.start()
@@ -197,9 +245,7 @@ class Server:
         self._spool = spool
         if spool:
             spool.start()
-        cut_off = cut_off_notes(backend.engine.admin, loaded.configuration)
-        for note in (*loaded.configuration.notes(), *cut_off):
-            _log.warning("note: %s", note)
+        self._report(loaded.configuration, backend.engine.admin)
         if listener:
             warning = "" if backend.table.token else ", without a token: any local process can send"
             _log.info("listening on %s%s", listener.url, warning)
@@ -207,6 +253,15 @@ class Server:
             _log.info("not delivering: other processes on this store deliver")
         elif not listener:
             _log.info("delivering alerts that other processes on this store accept")
+
+    def _report(self, loaded: Configuration, admin: Admin) -> None:
+        """Log the faults and the notes of a configuration that is in use."""
+        for fault in loaded.rule_faults():
+            _log.error("%s", fault)
+        if not loaded.rules:
+            _log.warning("note: no rule is in force, so no alert pages anyone")
+        for note in (*loaded.notes(), *cut_off_notes(admin, loaded)):
+            _log.warning("note: %s", note)
 
     def _blocked(self) -> Sequence[Blocked]:
         return self._app.backend.engine.admin.blocked()

@@ -222,6 +222,8 @@ def open_session(
         if earlier:
             tracker.add_earlier(_earlier(engine))
         engine.start()
+        for fault in loaded.rule_faults():
+            screen.warn(str(fault))
         for note in (*loaded.notes(), *cut_off_notes(engine.admin, loaded)):
             screen.note(note)
         try:

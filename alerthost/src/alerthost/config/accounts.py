@@ -249,7 +249,7 @@ class Accounts:
             built = build(self.source, stored)
         except ConfigurationError as error:
             return [str(fault) for fault in error.faults], []
-        return [], [
+        return [str(fault) for fault in built.rule_faults()], [
             f"rule {rule.name!r}: {each.action.describe(each.settings, each.installation)}"
             for rule in built.rules
             for each in rule.actions

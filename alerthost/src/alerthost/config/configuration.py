@@ -11,9 +11,9 @@ import attrs
 
 from alerthost.config import store
 from alerthost.config.document import ConfigFile, ConfigurationError
-from alerthost.config.matchers import Matcher, Matching, parse_matchers
 from alerthost.config.partial_settings import install_partially, read_partially
 from alerthost.config.plugins import not_offered, plugin_faults, survey_plugins
+from alerthost.config.rules import FaultyRule, RuleBuilder
 from alerthost.config.store import Stored
 from alerthost.config.tables import (
     DeliveryTable,
@@ -25,12 +25,11 @@ from alerthost.config.tables import (
     StoreTable,
 )
 from hostspec.errors import Fault
-from hostspec.plugins import Rule, RuleAction
+from hostspec.plugins import Rule
 from hostspec.plugins.registry import Plugins, PluginState
 from hostspec.provider import Installation
 from hostspec.secret import SecretUnavailableError
 from hostspec.settings import SettingsError
-from hostspec.structuring import structure
 from hostspec.text import unknown_name
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ TABLES: Final[Mapping[str, type]] = {
 }
 """The tables of the file, by name."""
 
-_REFERENCES: Final = ("use", "installation")
-
 _Locate = Callable[[Fault], Fault]
 """Returns a fault of one installation with its location."""
 
@@ -63,12 +60,17 @@ class Configuration:
     Attributes:
         plugins: the enabled ones, loaded.
         installations: of the file in its order, then those of the store.
-        rules: their ``matches`` are `Matching`.
+        rules: of the file, then those of the store that are switched on; their ``matches`` are
+            `Matching`.
+        stored: the contents of the store that it was built from.
+        faulty_rules: the rules of the store that are switched on and have faults.
     """
 
     plugins: Plugins
     installations: tuple[Installation[Any], ...]
     rules: tuple[Rule, ...]
+    stored: Stored = attrs.field(factory=Stored)
+    faulty_rules: tuple[FaultyRule, ...] = ()
 
     def notes(self) -> Sequence[str]:
         """Return the providers' notes about their installations, each provider's all at once."""
@@ -80,13 +82,25 @@ class Configuration:
             )
         ]
 
+    def rule_faults(self) -> list[Fault]:
+        """Return the faults of the store's rules, each with its location and its consequence."""
+        return [
+            Fault(f"{self.stored.location}: rule {rule.name!r}: {fault.path}", reason)
+            for rule in self.faulty_rules
+            for fault in rule.faults
+            for reason in (f"{fault.reason}; {rule.consequence}",)
+        ]
 
-def load(source: ConfigFile, *, ready: bool = False, listening: bool = False) -> Configuration:
+
+def load(
+    source: ConfigFile, *, ready: bool = False, needs_rule: bool = False, listening: bool = False
+) -> Configuration:
     """Build the configuration of a file and its store.
 
     Args:
         source: the file.
         ready: see `build`.
+        needs_rule: see `build`.
         listening: the token must be readable too.
 
     Raises:
@@ -94,7 +108,7 @@ def load(source: ConfigFile, *, ready: bool = False, listening: bool = False) ->
     """
     token = _token_faults(source) if listening else ()
     try:
-        loaded = build(source, store.read(source), ready=ready)
+        loaded = build(source, store.read(source), ready=ready, needs_rule=needs_rule)
     except ConfigurationError as error:
         raise ConfigurationError((*error.faults, *token)) from None
     if token:
@@ -119,18 +133,28 @@ def _token_faults(source: ConfigFile) -> Sequence[Fault]:
 
 
 def build(
-    source: ConfigFile, stored: Stored | None = None, *, ready: bool = False
+    source: ConfigFile,
+    stored: Stored | None = None,
+    *,
+    ready: bool = False,
+    needs_rule: bool = False,
 ) -> Configuration:
-    """Build a configuration from a file and the installations of a store.
+    """Build a configuration from a file and the contents of a store.
 
-    With `ready`, everything that sending needs is checked: each secret is read once, and there
-    must be a rule, as a host without any would be silent at night.
+    A faulty rule of the store is no error: its account may have been removed, and the other rules
+    have to go on (`Configuration.faulty_rules`).
+
+    Args:
+        source: the file.
+        stored: the contents of the store.
+        ready: check everything that sending needs: each secret is read once.
+        needs_rule: there must be a rule, as without any no alert pages anyone.
 
     Raises:
         ConfigurationError: with all faults, each with its location.
     """
     builder = _Builder(source, stored or Stored(), ready=ready)
-    configuration = builder.build()
+    configuration = builder.build(needs_rule=needs_rule)
     if builder.faults:
         raise ConfigurationError(builder.faults)
     return configuration
@@ -152,7 +176,7 @@ class _Builder:
         self._plugins_failed = False
         self._installations: dict[str, Installation[Any]] = {}
 
-    def build(self) -> Configuration:
+    def build(self, *, needs_rule: bool) -> Configuration:
         for name in self._document:
             if name not in TABLES:
                 self._fault(name, unknown_name(name, TABLES))
@@ -167,10 +191,34 @@ class _Builder:
             self._install(functools.partial(self._locate_declared, path), table)
         for each in self._stored.installations:
             self._install_stored(each)
-        built = tuple(self._rule(path, rule) for path, rule in rules.items())
-        if self._ready and not self._document.get("rules"):
+        declared = [self._declared_rule(path, table) for path, table in rules.items()]
+        enabled = [each for each in self._stored.rules if each.is_enabled]
+        if needs_rule and not self._document.get("rules") and not enabled:
             self._fault("rules", "none are defined, so no alert would page anyone")
-        return Configuration(self._plugins, tuple(self._installations.values()), built)
+        names = {table.name for table in rules.values()}
+        built = [self._rules.build_stored(each, names) for each in enabled]
+        return Configuration(
+            self._plugins,
+            tuple(self._installations.values()),
+            (*declared, *(rule for rule, _ in built if rule)),
+            self._stored,
+            tuple(faulty for _, faulty in built if faulty),
+        )
+
+    @functools.cached_property
+    def _rules(self) -> RuleBuilder:
+        is_complete = self._names or not self._has_unknown_table
+        return RuleBuilder(
+            self._plugins,
+            self._installations,
+            self._names if is_complete else None,
+            reports_unknown_actions=not self._plugins_failed,
+        )
+
+    def _declared_rule(self, path: str, table: RuleTable) -> Rule:
+        rule, faults = self._rules.build_table(table)
+        self._report(faults, below=path)
+        return rule
 
     def _fault(self, path: str, reason: str) -> None:
         self._report([Fault(path, reason)])
@@ -244,48 +292,6 @@ class _Builder:
         self.faults += [locate(fault.below("settings")) for fault in faults]
         if installation:
             self._installations[table.name] = installation
-
-    def _rule(self, path: str, table: RuleTable) -> Rule:
-        matchers: list[Matcher] = []
-        for index, text in enumerate(table.match):
-            try:
-                matchers += parse_matchers(structure(str, text))
-            except SettingsError as error:
-                self._report(error.faults, below=f"{path}.match[{index}]")
-            except ValueError as error:
-                self._fault(f"{path}.match[{index}]", str(error))
-        actions: list[RuleAction] = []
-        for index, action in enumerate(table.actions):
-            actions += self._rule_action(f"{path}.actions[{index}]", action)
-        return Rule(table.name, tuple(actions), Matching(tuple(matchers)))
-
-    def _rule_action(self, path: str, table: Mapping[str, Any]) -> Iterable[RuleAction]:
-        settings = {name: value for name, value in table.items() if name not in _REFERENCES}
-        use = self._reference(path, "use", table)
-        name = self._reference(path, "installation", table)
-        if name and name not in self._names and not (self._has_unknown_table and not self._names):
-            self._fault(f"{path}.installation", unknown_name(name, self._names))
-        action = self._plugins.actions.get(use)
-        installation = self._installations.get(name)
-        if action is None:
-            if use and not self._plugins_failed:
-                reason = self._not_offered(use, self._plugins.actions, "action")
-                self._fault(f"{path}.use", reason)
-        elif installation is None:
-            _, faults = read_partially(action.settings, settings)
-            self._report(faults, below=path)
-        else:
-            try:
-                yield self._plugins.rule_action(use, installation, settings)
-            except SettingsError as error:
-                self._report(error.faults, below=path)
-
-    def _reference(self, path: str, key: str, table: Mapping[str, Any]) -> str:
-        name = table.get(key)
-        if isinstance(name, str) and name:
-            return name
-        self._fault(f"{path}.{key}", "missing; it is required" if name is None else "must be text")
-        return ""
 
     def _not_offered(self, name: str, known: Iterable[str], kind: str) -> str:
         return not_offered(name, known, kind, self._plugins)

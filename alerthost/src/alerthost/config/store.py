@@ -1,4 +1,4 @@
-"""The store of a configuration: its database, its installations, and the engine on it.
+"""The store of a configuration: its database, its contents, and the engine on it.
 
 The functions raise ConfigurationError if the table ``[store]`` has faults, and StoreError if the
 database is not supported or fails.
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from alerthost.store.database import Database
     from alerthost.store.installations import Installations, StoredInstallation
     from alerthost.store.pending_installs import PendingInstallStore
+    from alerthost.store.revision import Revision
+    from alerthost.store.rules import Rules, StoredRule
     from hostspec.delivery import Receipt
 
 _SQLITE: Final = "sqlite:///"
@@ -39,15 +41,25 @@ def locate(location: str, name: str, fault: Fault) -> Fault:
 
 @attrs.frozen
 class Stored:
-    """The installations that were read from a store.
+    """The contents of a store that belong to the configuration.
 
     Attributes:
         location: the store's name in messages.
         installations: in the order in which they were added.
+        rules: in their order, also those that are switched off.
     """
 
     location: str = ""
     installations: tuple[StoredInstallation, ...] = ()
+    rules: tuple[StoredRule, ...] = ()
+
+    @property
+    def revision(self) -> Revision:
+        """The revision of the store when it was read, as `read_revision` returns it."""
+        return tuple(
+            tuple(sorted((each.id, each.version) for each in rows))
+            for rows in (self.installations, self.rules)
+        )
 
 
 @attrs.frozen
@@ -58,6 +70,7 @@ class Store:
         location: its name in messages.
         key: that seals secrets, by reference; None if the table has no key.
         installations: reads and changes them.
+        rules: likewise.
         pending: the install flows that began.
         folder: that references to files start from.
     """
@@ -65,16 +78,17 @@ class Store:
     location: str
     key: Secret | None
     installations: Installations
+    rules: Rules
     pending: PendingInstallStore
     folder: Path
 
     def read(self) -> Stored:
-        """Read the installations."""
+        """Read the installations and rules."""
         stored = (
             attrs.evolve(each, settings=absolute_files(each.settings, self.folder))
             for each in self.installations.all()
         )
-        return Stored(self.location, tuple(stored))
+        return Stored(self.location, tuple(stored), self.rules.all())
 
 
 def database_of(source: ConfigFile) -> Database:
@@ -90,16 +104,18 @@ def open_store(source: ConfigFile) -> Iterator[Store]:
     table = source.table("store", StoreTable)
     from alerthost.store.installations import Installations  # noqa: PLC0415 -- slow imports
     from alerthost.store.pending_installs import PendingInstallStore  # noqa: PLC0415 -- likewise
+    from alerthost.store.rules import Rules  # noqa: PLC0415 -- likewise
 
     with database_of(source) as database:
         name = table.url if database.file else database.name
         installations = Installations(database, table.key)
         pending = PendingInstallStore(database)
-        yield Store(f"store {name}", table.key, installations, pending, source.folder)
+        rules = Rules(database)
+        yield Store(f"store {name}", table.key, installations, rules, pending, source.folder)
 
 
 def read(source: ConfigFile) -> Stored:
-    """Read the installations of the store; none if it does not exist, or its table has faults.
+    """Read the contents of the store; none if it does not exist, or its table has faults.
 
     All errors are ConfigurationErrors.
     """

@@ -97,12 +97,14 @@ class HttpApp:
     Attributes:
         backend: used by new requests; a reload replaces it.
         stopping: the process will stop soon, so it is not ready.
+        reload_errors: of the last reload; empty if it succeeded.
         threads: for work that blocks.
     """
 
     def __init__(self, backend: Backend, metrics: Metrics, *, works: bool = True) -> None:
         self.backend = backend
         self.stopping = False
+        self.reload_errors: Sequence[str] = ()
         self._readiness = Readiness(works=works)
         self._metrics = metrics
         self._rejections = LimitedLog(logging.getLogger("hostspec"))

@@ -64,9 +64,13 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Metrics(Collector):
-    """Counts for as long as the process lives; a reload replaces the names of lanes only.
+    """Counts for as long as the process lives; a reload replaces its attributes only.
 
     The clock returns seconds since the epoch.
+
+    Attributes:
+        lanes: the names of lanes.
+        faulty_rules: number of rules of the store with faults.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Metrics(Collector):
         blocked: Callable[[], Iterable[Blocked]] = tuple,
     ) -> None:
         self.lanes = LaneNames()
+        self.faulty_rules = 0
         self._backlog = backlog
         self._clock = clock
         self._blocked = blocked
@@ -146,6 +151,8 @@ class Metrics(Collector):
         for labels, count in isolation.FAILURES.counts().items():
             failures.add_metric(labels, count)
         yield failures
+        text = "Rules of the store that are switched on, but not or not wholly in force."
+        yield GaugeMetricFamily("alerthost_faulty_rules", text, self.faulty_rules)
         with contextlib.suppress(StoreError):
             yield from self._backlog_gauges()
         with contextlib.suppress(StoreError):

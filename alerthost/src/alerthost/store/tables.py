@@ -59,6 +59,19 @@ installations: Final = sa.Table(
     sqlite_autoincrement=True,  # ids of removed rows are never reused
 )
 
+rules: Final = sa.Table(
+    "rules",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,  # ids of removed rows are never reused
+)
+"""The rules of the console, in the order of their positions; a body is a table of the file."""
+
 pending_installs: Final = sa.Table(
     "pending_installs",
     metadata,

@@ -88,6 +88,16 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
+        "rules",
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("name", sa.Text(), nullable=False, unique=True),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "lanes",
         sa.Column("id", NUMBER, primary_key=True),
         sa.Column("installation", sa.Text(), nullable=False),
