@@ -75,15 +75,45 @@ def test_a_resolve_without_a_rule_closes_an_incident_of_an_earlier_run(
     assert {i.state for i in workspace.fake.incidents} == {"resolved"}
 
 
-def test_a_resolve_without_an_incident_is_not_a_failure(workspace: Workspace) -> None:
-    run = workspace.alerthost("send", given=line(status="resolved"))
+def test_a_resolve_of_an_unknown_alert_is_a_failure_once(workspace: Workspace) -> None:
+    """In a fresh workspace it may be the resolve of an incident that another one opened."""
+    first = workspace.alerthost("send", given=line(status="resolved"))
+    second = workspace.alerthost("send", given=line(status="resolved"))
 
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.splitlines() == [
+    assert first.returncode == 1
+    assert first.stdout.splitlines() == [
+        "unknown        resolved                       db-1/disk  no open incident, and the alert "
+        "is not known here",
+        "1 alert, 0 deliveries, 1 unknown resolve",
+    ]
+    assert first.stderr == (
+        "1 unknown resolve not sent: this store knows no alert with that key. If another process "
+        "or machine opens the incident, set resolve_unknown = true on the rule, and send the "
+        "resolve again\n"
+    )
+    assert (second.returncode, second.stderr) == (0, "")
+    assert second.stdout.splitlines() == [
         "nothing sent   resolved                       db-1/disk  no open incident",
         "1 alert, 0 deliveries, 1 with nothing to send",
     ]
     assert workspace.fake.requests == ()
+
+
+def test_a_rule_may_resolve_unknown_alerts(workspace: Workspace) -> None:
+    """A job fails in one fresh workspace, and succeeds in another one."""
+    workspace.configure(("[[rules.actions]]", "resolve_unknown = true\n[[rules.actions]]"))
+    workspace.alerthost("send", given=line())
+    (workspace.folder / "alerthost.db").unlink()
+
+    run = workspace.alerthost("send", given=line(status="resolved"))
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "delivered      resolve      acme/checkout     db-1/disk",
+        "delivered      resolve      acme/platform     db-1/disk",
+        "1 alert, 2 deliveries (2 delivered)",
+    ]
+    assert {incident.state for incident in workspace.fake.incidents} == {"resolved"}
 
 
 def test_files_are_sent_in_order(workspace: Workspace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import attrs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -21,9 +22,11 @@ TEAMS = ("one", "two")
 class Provider:
     """The model: which alerts hold which team's incident, as far as the host can know."""
 
-    def __init__(self, can: Capabilities, *, shared: bool) -> None:
+    def __init__(self, can: Capabilities, *, shared: bool, unknown: bool) -> None:
         self.can = can
         self.shared = shared
+        self.unknown = unknown
+        self.resolved: set[tuple[str, str]] = set()
         self.holders: dict[tuple[str, str], list[str]] = {}
         self.handles: dict[tuple[str, str], int | None] = {}
 
@@ -43,11 +46,10 @@ class Provider:
                     sent.append(("update", ref))
         elif status == "acknowledged":
             sent += [("acknowledge", ref) for ref in held if self.can.acknowledge]
-            sent += [("acknowledge", ref) for ref in routed if ref not in self.holders]
         else:
             alone = [ref for ref in held if self.holders[ref] == [key]]
             sent += [("resolve", ref) for ref in alone if self.can.resolve]
-            sent += [("resolve", ref) for ref in routed if ref not in self.holders]
+            sent += [("resolve", ref) for ref in routed if self._is_unknown(ref)]
         return [(operation, ref[0], self.handles.get(ref)) for operation, ref in sent]
 
     def settle(
@@ -62,17 +64,26 @@ class Provider:
                 if ref in self.holders and not self.can.idempotent:
                     self._hold(ref, key)
                 elif self._arrived(kind):
+                    self.resolved.discard(ref)
                     self._hold(ref, key)
                     self.handles[ref] = self.handles.get(ref) or handle
         elif status == "resolved":
+            for ref in filter(self._is_unknown, routed):
+                if outcomes[ref[0]][0] is OutcomeKind.DELIVERED:
+                    self.resolved.add(ref)
             for ref in held:
                 alone = self.holders[ref] == [key]
                 kind, _ = outcomes.get(ref[0], (OutcomeKind.DELIVERED, 0))
+                if alone and self.can.resolve and kind is OutcomeKind.DELIVERED:
+                    self.resolved.add(ref)
                 if not alone or not self.can.resolve or kind is OutcomeKind.DELIVERED:
                     self.holders[ref].remove(key)
                 if not self.holders[ref]:
                     del self.holders[ref]
                     self.handles.pop(ref)
+
+    def _is_unknown(self, ref: tuple[str, str]) -> bool:
+        return self.unknown and ref not in self.holders and ref not in self.resolved
 
     def _hold(self, ref: tuple[str, str], key: str) -> None:
         holders = self.holders.setdefault(ref, [])
@@ -88,9 +99,13 @@ class Provider:
 class Story(RuleBasedStateMachine):
     """A host, its model, and the alerts for both."""
 
-    @initialize(can=st.sampled_from([IDEMPOTENT, UPDATING, SILENT]), shared=st.booleans())
-    def start(self, can: Capabilities, *, shared: bool) -> None:
-        self.model = Provider(can, shared=shared)
+    @initialize(
+        can=st.sampled_from([IDEMPOTENT, UPDATING, SILENT]),
+        shared=st.booleans(),
+        unknown=st.booleans(),
+    )
+    def start(self, can: Capabilities, *, shared: bool, unknown: bool) -> None:
+        self.model = Provider(can, shared=shared, unknown=unknown)
         correlate = (lambda _: "everything") if shared else (lambda alert: alert.key)
         self.page = Page(can, correlate=correlate)
         self.page.behaviour["send"] = self.answer
@@ -99,7 +114,10 @@ class Story(RuleBasedStateMachine):
         self.host = Host(
             plugins,
             [
-                rule_of(plugins, team, lambda _, team=team: team in self.routed, teams=[team])
+                attrs.evolve(
+                    rule_of(plugins, team, lambda _, team=team: team in self.routed, teams=[team]),
+                    resolve_unknown=unknown,
+                )
                 for team in TEAMS
             ],
         )

@@ -124,9 +124,9 @@ class TestDestinations:
             "trigger acme/quick: delivered",
         ]
         assert sorted(words(second)) == [
+            "destination 'slow': not sent within 0.05 s: earlier messages about the same incident"
+            " or destination are still being sent",
             "resolve acme/quick: delivered",
-            "resolve acme/slow: not sent: not sent within 0.05 s: earlier messages about the same"
-            " incident or destination are still being sent",
         ]
         assert "resolve acme/slow: delivered" in words(last)
 

@@ -390,16 +390,14 @@ def test_a_batch_has_the_result_of_planning_one_by_one(
     assert batch == single
 
 
-def test_a_resolve_of_no_incident_is_not_sent(world: World) -> None:
-    """A plugin may plan a resolve for a firing alert."""
-
+def test_a_resolve_that_a_plugin_plans_for_a_firing_alert_is_sent(world: World) -> None:
     def plan(alert: Alert) -> Sequence[Delivery]:
         return [attrs.evolve(each, operation=Operation.RESOLVE) for each in of_team(alert)]
 
     world.page.behaviour["plan"] = plan
     world.accept("disk")
 
-    assert world.drain() == []
+    assert world.drain() == ["resolve disk"]
     assert world.open_keys == []
 
 

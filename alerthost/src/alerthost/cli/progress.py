@@ -12,7 +12,7 @@ from alerthost.cli.output import Advance, Screen, counted
 from alerthost.cli.tracked import QUEUED, Count, Tally, Tracked
 from alerthost.config.plugins import LaneNames
 from alerthost.outbox.retry_policy import DeliveryState
-from alerthost.outbox.submission import NO_RULE
+from alerthost.outbox.submission import NO_RULE, UNKNOWN
 from hostspec.delivery import Delivery, OutcomeKind, Suppression
 from hostspec.normalisation import Repair
 
@@ -233,11 +233,14 @@ class Tracker:
     def _show_idle(self, tracked: Tracked, remark: str) -> None:
         if remark == NO_RULE:
             self.tally.counts[Count.UNMATCHED] += 1
-            state, reason = "unmatched", ""
+            state, reason, style = "unmatched", "", "dim"
+        elif remark == UNKNOWN:
+            self.tally.counts[Count.UNKNOWN] += 1
+            state, reason, style = "unknown", remark, "yellow"
         else:
             self.tally.counts[Count.IDLE] += 1
-            state, reason = "nothing sent", remark or "its incident is unchanged"
-        self._print((state, tracked.alert_status, "", tracked.key, reason), "dim")
+            state, reason, style = "nothing sent", remark or "its incident is unchanged", "dim"
+        self._print((state, tracked.alert_status, "", tracked.key, reason), style)
 
     def _show_rows(self, tracked: Tracked) -> None:
         """Show the first outcome of each delivery, and its state once it is settled."""

@@ -262,6 +262,12 @@ def conclude(tally: Tally, screen: Screen, noun: str = "alert") -> NoReturn:
             f"{counted(blocked, 'delivery')} {verb} blocked until the configuration is fixed; "
             "run `alerthost send` or `alerthost run` afterwards"
         )
+    if unknown := tally.counts[Count.UNKNOWN]:
+        screen.warn(
+            f"{counted(unknown, Count.UNKNOWN)} not sent: this store knows no alert with that key. "
+            "If another process or machine opens the incident, set resolve_unknown = true on the "
+            "rule, and send the resolve again"
+        )
     if queued or blocked:
         screen.print_error("list them with `alerthost deliveries`", "dim")
     screen.exit(success=tally.all_well)

@@ -37,13 +37,21 @@ class Count(enum.StrEnum):
     FAILURE = "planning failure"
     UNPLANNED = "still to be planned"
     UNMATCHED = "unmatched"
+    UNKNOWN = "unknown resolve"
     IDLE = "with nothing to send"
     SUPPRESSED = "suppressed"
     REPAIR = "repair"
 
 
-_NOUNS: Final = (Count.FAULTY, Count.FAILURE, Count.REPAIR)
-_BAD: Final = (Count.FAULTY, Count.UNACCEPTED, Count.IMPOSSIBLE, Count.FAILURE, Count.UNPLANNED)
+_NOUNS: Final = (Count.FAULTY, Count.FAILURE, Count.UNKNOWN, Count.REPAIR)
+_BAD: Final = (
+    Count.FAULTY,
+    Count.UNACCEPTED,
+    Count.IMPOSSIBLE,
+    Count.FAILURE,
+    Count.UNPLANNED,
+    Count.UNKNOWN,
+)
 
 
 @attrs.define

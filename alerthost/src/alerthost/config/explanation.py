@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from alerthost.config.matchers import matchers_of
-from hostspec.alert import Alert
+from hostspec.alert import Alert, Status
 from hostspec.delivery import Delivery
 from hostspec.inprocess.host import Host
 from hostspec.plugins import Rule
@@ -16,8 +18,11 @@ def explain(host: Host, alert: Alert) -> dict[str, Any]:
     """Return an explanation as JSON, and let the host assume that the alert was delivered.
 
     It has the rules and why they match, the deliveries with the exact body of each, and everything
-    that was repaired, suppressed or failed.
+    that was repaired, suppressed or failed. An acknowledge or resolve without an open incident is
+    explained as if its alert had fired before.
     """
+    if alert.status is not Status.FIRING and not host.held_by(alert.identity):
+        host.assume(host.plan(attrs.evolve(alert, status=Status.FIRING)))
     plan = host.plan(alert)
     explained = {
         "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},

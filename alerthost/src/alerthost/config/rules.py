@@ -111,7 +111,8 @@ class RuleBuilder:
             found, unfit = self._action(action)
             actions += found
             faults += [fault.below(f"{_ACTIONS}[{index}]") for fault in unfit]
-        return Rule(table.name, tuple(actions), Matching(tuple(matchers))), faults
+        matches = Matching(tuple(matchers))
+        return Rule(table.name, tuple(actions), matches, table.resolve_unknown), faults
 
     def _action(self, table: Mapping[str, Any]) -> tuple[Iterable[RuleAction], list[Fault]]:
         settings = {name: value for name, value in table.items() if name not in REFERENCES}

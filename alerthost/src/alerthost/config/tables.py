@@ -78,6 +78,13 @@ class RuleTable:
         help="The actions: each names an action (use) and an installation, and has its settings.",
         least_items=1,
     )
+    resolve_unknown: bool = setting(
+        "Resolve unknown",
+        help="Send a resolve that matches although no incident is open here: for alerts that fire "
+        "in one process, job or machine and are resolved by another one, each with a store or a "
+        "memory of its own. At most every 5 minutes for one incident.",
+        default=False,
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -88,12 +88,13 @@ def open_incident(
 
 @attrs.frozen
 class NewIncident:
-    """An incident to insert; nothing is known of it at its provider."""
+    """An incident to insert; no message about it was sent yet."""
 
     incident: Incident
     lane_id: int
     summary: str
     active: bool = True
+    may_be_open: bool = False
 
 
 def insert_incidents(uow: UnitOfWork, new: Sequence[NewIncident], **known: Any) -> Sequence[int]:
@@ -123,7 +124,7 @@ def _incident_row(new: NewIncident, now: float) -> dict[str, Any]:
         "lane_id": new.lane_id,
         "state": IncidentState.RESOLVED,
         "handle": None,
-        "may_be_open": False,
+        "may_be_open": new.may_be_open,
         "trigger_delivered": False,
         "unconfirmed": False,
         "orphaned": False,

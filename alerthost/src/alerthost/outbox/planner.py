@@ -18,13 +18,20 @@ from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
 from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
-from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, Note, Submission
+from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, UNKNOWN, Note, Submission
 from alerthost.store.errors import StoreError
 from hostspec.alert import Alert, Status
 from hostspec.delivery import IncidentRef, Operation
 from hostspec.errors import describe_error
 from hostspec.plugins import Rule
-from hostspec.plugins.planning import LATE_REPEAT, Plan, Proposal, is_late_repeat, propose
+from hostspec.plugins.planning import (
+    LATE_REPEAT,
+    RESOLVED_FOR,
+    Plan,
+    Proposal,
+    is_late_repeat,
+    propose,
+)
 
 _log = logging.getLogger("hostspec.planning")
 
@@ -184,6 +191,8 @@ class Planner:
             {each.submission.identity for each in proposed},
             {ref for each in proposed for ref in each.refs},
         )
+        unknown = {ref for each in proposed if each.is_resolve for ref in each.refs}
+        snapshot.load_resolved(unknown, now - RESOLVED_FOR)
         return [self._settle(snapshot, each) for each in proposed]
 
     def _propose_in_time(
@@ -204,12 +213,13 @@ class Planner:
             no_effect = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
             if no_effect and not self._records:
                 return _Proposed(submission, no_effect)
-            proposal = propose(alert, self._rules if alert.status is Status.FIRING else ())
+            proposal = propose(alert, self._rules)
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _Proposed(submission, error=error)
+        is_new = snapshot.alert_state(alert.identity) is None
         if not no_effect and submission.replays is None:
             snapshot.apply_alert(alert, submission.accepted_at)
-        return _Proposed(submission, no_effect, proposal)
+        return _Proposed(submission, no_effect, proposal, is_new=is_new)
 
     def _settle(self, snapshot: Snapshot, proposed: _Proposed) -> PlannedSubmission:
         submission = proposed.submission
@@ -218,15 +228,16 @@ class Planner:
         if proposed.proposal is None:
             return PlannedSubmission(submission, None, Note(proposed.no_effect))
         try:
-            return self._plan_proposal(snapshot, submission, proposed.proposal, proposed.no_effect)
+            return self._plan_proposal(snapshot, proposed, proposed.proposal)
         except DBAPIError:
             raise
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _failed(submission, error)
 
     def _plan_proposal(
-        self, snapshot: Snapshot, submission: Submission, proposal: Proposal, no_effect: str
+        self, snapshot: Snapshot, proposed: _Proposed, proposal: Proposal
     ) -> PlannedSubmission:
+        submission, no_effect = proposed.submission, proposed.no_effect
         replays = submission.replays is not None
         view = IncidentView(snapshot, replays=replays)
         plan = proposal.settle(self._plugins, view)
@@ -240,6 +251,8 @@ class Planner:
             note = attrs.evolve(note, remark=no_effect)
         if note.remark == NOTHING_OPEN and snapshot.is_orphaned(submission.identity):
             note = attrs.evolve(note, remark=ORPHANED)
+        elif note.remark == NOTHING_OPEN and proposed.is_resolve and proposed.is_new:
+            note = attrs.evolve(note, remark=UNKNOWN)
         return PlannedSubmission(
             submission,
             plan,
@@ -286,12 +299,19 @@ class _Proposed:
     Attributes:
         no_effect: why it changes nothing; empty if it may.
         proposal: None if the rules were not asked, or failed with an error.
+        is_new: no earlier submission about its alert is known.
     """
 
     submission: Submission
     no_effect: str = ""
     proposal: Proposal | None = None
     error: Exception | None = None
+    is_new: bool = False
+
+    @property
+    def is_resolve(self) -> bool:
+        """Whether the rules were asked about a resolve."""
+        return self.proposal is not None and self.proposal.alert.status is Status.RESOLVED
 
     @property
     def refs(self) -> Iterable[IncidentRef]:

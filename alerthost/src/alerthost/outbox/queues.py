@@ -109,6 +109,11 @@ class Queues:
         if self.snapshot.at(delivery.ref) is None:
             self.snapshot.apply_delivery(delivery)
             queue = self._put(_Queue(self.snapshot.get(delivery.ref).incident, summary=summary))
+            # another host may have opened what the resolve of an unknown alert is to close
+            queue.provider_state = ProviderState(
+                may_be_open=delivery.operation is Operation.RESOLVE
+                and not self._uow.is_record(delivery.ref.action)
+            )
         else:
             queue = self._find(delivery.ref)
             self.snapshot.apply_delivery(delivery)
@@ -247,7 +252,13 @@ class Queues:
             numbers = incident_store.insert_incidents(
                 self._uow,
                 [
-                    NewIncident(each.incident, each.lane_id, each.summary, each.active)
+                    NewIncident(
+                        each.incident,
+                        each.lane_id,
+                        each.summary,
+                        active=each.active,
+                        may_be_open=each.provider_state.may_be_open,
+                    )
                     for each in run
                 ],
             )

@@ -60,6 +60,7 @@ class Snapshot:
         self._incidents: dict[IncidentRef, StoredIncident | None] = {}
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._orphaned: dict[Identity, bool] = {}
+        self._resolved: frozenset[str] = frozenset()
 
     def load_alerts(self, which: Collection[Identity]) -> None:
         """Read the states of alerts, in one query."""
@@ -81,6 +82,16 @@ class Snapshot:
         if unknown:
             found = find_all_open(self.connection, unknown)
             self._incidents.update((ref, found.get(ref)) for ref in unknown)
+
+    def load_resolved(self, refs: Collection[IncidentRef], since: float) -> None:
+        """Read which incidents have been resolved since a moment, in one query."""
+        if refs:
+            which = {"digests": [digest(each) for each in refs], "since": since}
+            self._resolved = frozenset(self.connection.execute(_RESOLVED, which).scalars())
+
+    def is_resolved(self, ref: IncidentRef) -> bool:
+        """Return whether a loaded incident has been resolved since that moment."""
+        return digest(ref) in self._resolved
 
     def is_orphaned(self, alert: Identity) -> bool:
         """Return whether an alert that was loaded has an orphaned incident."""
@@ -128,9 +139,12 @@ class Snapshot:
         ref = delivery.ref
         found = self.at(ref)
         if found is None:
-            self._held.setdefault(delivery.alert, {})[ref] = None
             incident = Incident.opened_by(delivery, IncidentState.RESOLVED)
             self._incidents[ref] = StoredIncident(0, 0, 0, incident, ProviderState(), 0.0)
+            if delivery.operation is Operation.RESOLVE:  # nothing of this host is open
+                self.release(ref, delivery.alert)
+            else:
+                self._held.setdefault(delivery.alert, {})[ref] = None
         elif delivery.operation is Operation.TRIGGER:
             merged = merge_trigger(found.incident, delivery)
             self.put(attrs.evolve(found, incident=merged))
@@ -196,6 +210,10 @@ class IncidentView:
         """Return the open incidents of an alert."""
         self._held[alert] = tuple(each.incident for each in self._snapshot.held_by(alert))
         return self._held[alert]
+
+    def is_resolved(self, ref: IncidentRef) -> bool:
+        """Return whether an incident was resolved a moment ago."""
+        return self._snapshot.is_resolved(ref)
 
     @property
     def refs(self) -> frozenset[IncidentRef]:
@@ -268,6 +286,12 @@ def find_all_open(
 
 _AT: Final = sa.select(incidents).where(
     incidents.c.active, incidents.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+_RESOLVED: Final = sa.select(incidents.c.digest).where(
+    ~incidents.c.active,
+    ~incidents.c.orphaned,
+    incidents.c.changed_at >= sa.bindparam("since", type_=sa.Double()),
+    incidents.c.digest.in_(sa.bindparam("digests", expanding=True)),
 )
 
 

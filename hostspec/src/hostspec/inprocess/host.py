@@ -90,8 +90,8 @@ class Host:
     def plan(self, alert: Alert) -> Plan:
         """Return the plan for an alert; sends and remembers nothing.
 
-        Incidents that this host opened are followed up, whatever the rules say now. For other
-        incidents, the rules decide where an acknowledge or resolve goes.
+        Incidents that this host opened are followed up, whatever the rules say now. Other
+        resolves go where the rules with `Rule.resolve_unknown` say.
         """
         return self._sender.plan(alert, self._memory)
 
@@ -162,6 +162,7 @@ class _Snapshot:
     def __init__(self, memory: IncidentMemory) -> None:
         self._memory = memory
         self._incidents: dict[IncidentRef, Incident | None] = {}
+        self._resolved: dict[IncidentRef, bool] = {}
 
     def at(self, ref: IncidentRef) -> Incident | None:
         return self._incidents.setdefault(ref, self._memory.at(ref))
@@ -172,8 +173,13 @@ class _Snapshot:
             self._incidents.setdefault(incident.ref, incident)
         return held
 
+    def is_resolved(self, ref: IncidentRef) -> bool:
+        return self._resolved.setdefault(ref, self._memory.is_resolved(ref))
+
     def is_outdated(self, ref: IncidentRef) -> bool:
-        return ref not in self._incidents or self._incidents[ref] is not self._memory.at(ref)
+        if ref not in self._incidents or self._incidents[ref] is not self._memory.at(ref):
+            return True
+        return ref in self._resolved and self._resolved[ref] != self._memory.is_resolved(ref)
 
 
 @attrs.define(eq=False)

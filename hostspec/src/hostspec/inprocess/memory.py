@@ -19,7 +19,7 @@ from hostspec.delivery import (
     distinct,
 )
 from hostspec.forking import Locked
-from hostspec.plugins.planning import ended_episode, is_late_repeat
+from hostspec.plugins.planning import RESOLVED_FOR, ended_episode, is_late_repeat
 
 MOST_INCIDENTS: Final = 100_000
 """Incidents that are remembered; beyond them the least recently changed one is forgotten."""
@@ -41,6 +41,7 @@ class IncidentMemory(Locked):
         self._incidents: dict[IncidentRef, Incident] = {}
         self._held: dict[Identity, dict[IncidentRef, None]] = {}
         self._ended: dict[Identity, _Ended] = {}
+        self._resolved: dict[IncidentRef, float] = {}  # when, on the monotonic clock; oldest first
 
     def at(self, ref: IncidentRef) -> Incident | None:
         """Return the incident for a reference, if one may be open."""
@@ -51,6 +52,12 @@ class IncidentMemory(Locked):
         """Return the incidents that an alert holds open."""
         with self._lock:
             return tuple(self._incidents[ref] for ref in self._held.get(alert, ()))
+
+    def is_resolved(self, ref: IncidentRef) -> bool:
+        """Check whether an incident was resolved in the last `RESOLVED_FOR` seconds."""
+        with self._lock:
+            resolved_at = self._resolved.get(ref)
+        return resolved_at is not None and time.monotonic() - resolved_at <= RESOLVED_FOR
 
     def is_late_repeat(self, alert: Alert) -> bool:
         """Check whether a firing alert repeats the episode that ended last."""
@@ -93,11 +100,20 @@ class IncidentMemory(Locked):
             incident = self._incidents.get(delivery.ref)
             match delivery.operation:
                 case Operation.TRIGGER if arrived:
+                    self._resolved.pop(delivery.ref, None)
                     self._put(_opened(incident, delivery, outcome))
                 case Operation.ACKNOWLEDGE if outcome.delivered and incident:
                     self._put(attrs.evolve(incident, state=IncidentState.ACKNOWLEDGED))
-                case Operation.RESOLVE if outcome.delivered and incident:
-                    self._release(incident, delivery.alert)
+                case Operation.RESOLVE if outcome.delivered:
+                    self._note_resolved(delivery.ref)
+                    if incident:
+                        self._release(incident, delivery.alert)
+
+    def _note_resolved(self, ref: IncidentRef) -> None:
+        self._resolved.pop(ref, None)
+        if len(self._resolved) >= self._most:
+            del self._resolved[next(iter(self._resolved))]
+        self._resolved[ref] = time.monotonic()
 
     def _release(self, incident: Incident, alert: Identity) -> None:
         holders = tuple(holder for holder in incident.holders if holder != alert)

@@ -80,7 +80,7 @@ class Report:
 
     @property
     def unmatched(self) -> bool:
-        """Whether no rule matches and no incident is open, so that nothing is sent."""
+        """Whether no rule is asked that matches, and no incident is open: nothing is sent."""
         plan = self.plan
         return not (plan.rules or plan.refs or plan.failures or plan.remark)
 
@@ -98,7 +98,7 @@ class Report:
         """Raise where a due notification was not delivered.
 
         A suppression is a plugin's decision and does not raise, nor does an acknowledge or
-        resolve that no rule matches.
+        resolve without an open incident.
 
         Raises:
             UndeliveredError: something failed, or no rule matches a firing alert.
@@ -121,7 +121,8 @@ class Report:
             where = f"{suppression.action} {suppression.installation}"
             yield f"{where}: suppressed{by}: {suppression.reason}"
         if self.unmatched:
-            yield "unmatched: no rule matches, nothing is sent"
+            prefix = "unmatched: " if self.plan.alert.status is Status.FIRING else ""
+            yield f"{prefix}{_why_unmatched(self.plan.alert)}"
         elif not (self.receipts or self.plan.failures or self.plan.suppressions):
             yield self.plan.remark or "nothing to send"
 
@@ -171,5 +172,11 @@ def log_report(report: Report) -> None:
         log_message(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
     if plan.remark:
         log_message(_log, logging.INFO, "alert %s: %s", key, plan.remark)
-    if report.unmatched and plan.alert.status is Status.FIRING:
-        log_message(_log, logging.WARNING, "alert %s: no rule matches, nothing is sent", key)
+    if report.unmatched:
+        level = logging.WARNING if plan.alert.status is Status.FIRING else logging.INFO
+        log_message(_log, level, "alert %s: %s", key, _why_unmatched(plan.alert))
+
+
+def _why_unmatched(alert: Alert) -> str:
+    why = "no rule matches" if alert.status is Status.FIRING else "no open incident"
+    return f"{why}, nothing is sent"

@@ -35,6 +35,10 @@ REPEAT_WINDOW: Final = 300.0
 """Seconds after a resolve in which a firing alert may be a late repeat of the ended episode:
 Alertmanager's default `group_interval`, in which each peer of a cluster sends its groups."""
 
+RESOLVED_FOR: Final = 300.0
+"""Seconds for which an incident that the host resolved gets no resolve of an unknown alert: a
+program that reports each success would use up the provider's rate limit."""
+
 
 def is_late_repeat(
     alert: Alert, ended: dt.datetime | None, newest: dt.datetime | None, age: float
@@ -121,6 +125,10 @@ class Incidents(Protocol):
         """Return the incidents that an alert holds open."""
         ...
 
+    def is_resolved(self, ref: IncidentRef, /) -> bool:
+        """Check whether the host resolved an incident in the last `RESOLVED_FOR` seconds."""
+        ...
+
 
 def plan_alert(plugins: Plugins, incidents: Incidents, alert: Alert, rules: Iterable[Rule]) -> Plan:
     """Plan an alert by the rules that match, after its open incidents unless it is firing."""
@@ -151,9 +159,12 @@ class Proposal:
                 settling.follow_up_or_release(held)
         for action, delivery in self.deliveries:
             can, incident = action.capabilities, incidents.at(delivery.ref)
-            if incident is None or (firing and (can.idempotent or can.record)):
+            if not firing:
+                if incident is None and not incidents.is_resolved(delivery.ref):
+                    settling.deliveries.append(delivery)
+            elif incident is None or can.idempotent or can.record:
                 settling.deliveries.append(delivery)
-            elif firing:
+            else:
                 settling.follow_up(incident)
         return Plan(
             self.alert,
@@ -167,10 +178,15 @@ class Proposal:
 
 
 def propose(alert: Alert, rules: Iterable[Rule]) -> Proposal:
-    """Return the deliveries of the rules that match an alert."""
+    """Return the deliveries of the rules that match an alert.
+
+    An acknowledge or resolve is sent to its open incidents, whatever the rules say. Only those
+    with `Rule.resolve_unknown` are asked, where another resolve goes.
+    """
     failures: list[Fault] = []
     suppressions: list[Suppression] = []
-    matching = [rule for rule in rules if _matches(rule, alert, failures)]
+    asked = [rule for rule in rules if _is_asked(rule, alert.status)]
+    matching = [rule for rule in asked if _matches(rule, alert, failures)]
     deliveries = [
         (use.action, delivery)
         for rule in matching
@@ -179,6 +195,10 @@ def propose(alert: Alert, rules: Iterable[Rule]) -> Proposal:
     ]
     names = tuple(rule.name for rule in matching)
     return Proposal(alert, names, tuple(deliveries), tuple(failures), tuple(suppressions))
+
+
+def _is_asked(rule: Rule, status: Status) -> bool:
+    return status is Status.FIRING or (status is Status.RESOLVED and rule.resolve_unknown)
 
 
 def _matches(rule: Rule, alert: Alert, failures: list[Fault]) -> bool:

@@ -87,11 +87,14 @@ class Rule:
     Attributes:
         name: unique in a host; deliveries carry it.
         matches: decides for an alert; by default, every alert matches.
+        resolve_unknown: a resolve that it matches is sent, too, if the host has no open incident
+            for it: another process may have opened one.
     """
 
     name: str
     actions: tuple[RuleAction, ...] = attrs.field(converter=_as_tuple)
     matches: Callable[[Alert], bool] = lambda _: True
+    resolve_unknown: bool = False
 
 
 @attrs.frozen(eq=False)
