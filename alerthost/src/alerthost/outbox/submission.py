@@ -29,7 +29,7 @@ NO_RULE: Final = "no rule matches"
 """The remark on a firing alert without a matching rule."""
 
 UNKNOWN: Final = "no open incident, and the alert is not known here"
-"""The remark on the resolve of an alert of which no other submission is known."""
+"""The remark on the resolve of an alert that was never submitted before."""
 
 OVER: Final = "its problem is over"
 """Why a replay sends nothing."""

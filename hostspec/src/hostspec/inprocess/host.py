@@ -91,7 +91,7 @@ class Host:
         """Return the plan for an alert; sends and remembers nothing.
 
         Incidents that this host opened are followed up, whatever the rules say now. Other
-        resolves go where the rules with `Rule.resolve_unknown` say.
+        resolves go where the rules with ``resolve_unknown`` say.
         """
         return self._sender.plan(alert, self._memory)
 

@@ -181,7 +181,7 @@ def propose(alert: Alert, rules: Iterable[Rule]) -> Proposal:
     """Return the deliveries of the rules that match an alert.
 
     An acknowledge or resolve is sent to its open incidents, whatever the rules say. Only those
-    with `Rule.resolve_unknown` are asked, where another resolve goes.
+    with ``resolve_unknown`` are asked, where another resolve goes.
     """
     failures: list[Fault] = []
     suppressions: list[Suppression] = []
