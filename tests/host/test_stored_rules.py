@@ -105,7 +105,7 @@ def test_faulty_rule_of_the_store_is_reported_and_the_others_go_on(workspace: Wo
         "only the other actions of the rule are in force",
         REASON.format("Wide") + "match[0]: > is not an operator; list the values, as in "
         'severity=~"error|critical"; the rule is not in force',
-        REASON.format("Odd") + "colour: unknown; known are name, match, actions; "
+        REASON.format("Odd") + "colour: unknown; known are name, match, actions, resolve_unknown; "
         "the rule is not in force",
     ]
     explained = workspace.alerthost("explain", "--json", given=line())
