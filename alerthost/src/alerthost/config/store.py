@@ -141,9 +141,9 @@ def build_engine(
     source: ConfigFile,
     loaded: Configuration,
     *,
-    watch: Watch = _ignore,
-    watch_planned: WatchPlanned = _ignore,
-    observe: Callable[[str, Receipt], None] = _ignore,
+    watch: Watch | None = _ignore,
+    watch_planned: WatchPlanned | None = _ignore,
+    observe: Callable[[str, Receipt], None] | None = _ignore,
 ) -> Engine:
     """Build the engine of a configuration; the caller closes its ``database``.
 
