@@ -99,7 +99,12 @@ class FakeEngine:
     def wait_idle(self, timeout: float) -> bool:
         return next(self.idle)
 
-    def accept_many(self, alerts: Sequence[Alert]) -> Sequence[str]:
+    def accept_many(
+        self,
+        alerts: Sequence[Alert],
+        *,
+        expires_at: Sequence[object],
+    ) -> Sequence[str]:
         if self.failing:
             message = "the disk is full"
             raise self.error(message)

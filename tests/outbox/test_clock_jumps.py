@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from engines import EITHER, World
 
-from alerthost.outbox.maintenance import DAY, Patience
+from alerthost.outbox.clock_watch import DAY
+from alerthost.outbox.maintenance import Patience
 
 
 @EITHER

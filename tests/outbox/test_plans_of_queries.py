@@ -11,6 +11,7 @@ from alerthost.outbox import (
     admin_queries,
     admin_rows,
     delivery_store,
+    due,
     heads,
     inbox,
     leasing,
@@ -92,6 +93,7 @@ HOT = {
     "ended": (maintenance._ENDED, "ix_incidents_changed_at"),
     "planned": (maintenance._PLANNED, "ix_submissions_planned_at"),
     "quiet": (maintenance._QUIET, "ix_alerts_seen_at"),
+    "expired": (due._EXPIRED.params(now=1.0, most=1), "ix_alerts_expires_at"),
 }
 
 

@@ -144,7 +144,7 @@ def test_a_caller_that_waits_for_an_alert_blocks_no_other(
 def test_a_failing_caller_rolls_back_no_other(
     world: World, aside: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alerthost.outbox.engine.check_ids", lambda _: None)
+    monkeypatch.setattr("alerthost.outbox.acceptance.check_ids", lambda _: None)
     good, fault, last = together(world.engine, aside, "good", "f\0ault", "last")
     assert (good.result(), last.result()) == ("good", "last")
     with pytest.raises(UnstorableError):

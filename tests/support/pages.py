@@ -31,7 +31,7 @@ from sybil.region import Lexeme
 
 from alerthost.cli.main import main
 from alerthost.config.document import ConfigFile
-from hostspec import Alert
+from alerthost.ingest import json_alerts
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,7 +167,9 @@ class Page:
             submissions = [json.loads(line) for line in example.parsed.splitlines()]
         lines = [json.dumps(statement) for statement in submissions]
         for line in lines:
-            assert not Alert.read_text(line).repairs
+            parsed = json_alerts.parse_alert("", line)
+            assert parsed.alert is not None
+            assert not parsed.alert.repairs
         (self.folder / "alerts.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
     def _yaml(self, example: Example) -> None:

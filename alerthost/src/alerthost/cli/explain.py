@@ -70,7 +70,8 @@ def _show(explained: dict[str, Any], screen: Screen) -> None:
     screen.print(heading, "bold")
     for rule in explained["rules"]:
         style = "green" if rule["matches"] else "dim"
-        screen.print(f"  rule {rule['rule']!r} {_why(rule)}", style)
+        times = f"; {'; '.join(rule['times'])}" if rule["matches"] and rule["times"] else ""
+        screen.print(f"  rule {rule['rule']!r} {_why(rule)}{times}", style)
     for repair in explained["repairs"]:
         screen.print(f"  repaired {repair['field']}: {repair['reason']}", "yellow")
     for failure in explained["failures"]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import attrs
 import click
 
 from alerthost.cli.options import command, with_config, with_timeout
@@ -83,7 +84,7 @@ class Sender:
         self._tracker = session.tracker
         self._engine = session.engine
         self._last: dict[Identity, Tracked] = {}
-        self._apart: dict[Identity, deque[tuple[Tracked, Alert]]] = {}
+        self._apart: dict[Identity, deque[_Ready]] = {}
 
     def run(self, submissions: Iterable[ParsedAlert], timeout: float) -> None:
         """Send all submissions; after the last one, wait up to `timeout` seconds.
@@ -140,22 +141,24 @@ class Sender:
     def _add(self, fresh: Sequence[ParsedAlert]) -> None:
         ready = []
         for submission in fresh:
-            if submission.alert is None:
+            parsed = submission.as_of(dt.datetime.now(dt.UTC))
+            alert = parsed.alert
+            if alert is None:
                 self._tracker.tally.counts[Count.FAULTY] += 1
                 errors = tuple(map(str, submission.faults))
                 self._tracker.add(Tracked(submission.location, errors=errors))
                 continue
-            alert = submission.alert.as_of(dt.datetime.now(dt.UTC))
             tracked = Tracked(
                 submission.location, alert.key, str(alert.status), alert.reported_repairs
             )
             self._tracker.add(tracked)
+            each = _Ready(tracked, alert, parsed.expires_at)
             before = self._last.get(alert.identity)
             if alert.identity in self._apart or (before and _is_pending(before)):
-                self._apart.setdefault(alert.identity, deque()).append((tracked, alert))
+                self._apart.setdefault(alert.identity, deque()).append(each)
             else:
                 self._last[alert.identity] = tracked
-                ready.append((tracked, alert))
+                ready.append(each)
         self._accept(ready)
 
     def _release(self, *, everything: bool = False) -> None:
@@ -164,25 +167,36 @@ class Sender:
         ready = []
         for identity, waiting in list(self._apart.items()):
             while waiting and (everything or not _is_pending(self._last[identity])):
-                tracked, alert = waiting.popleft()
-                self._last[identity] = tracked
-                ready.append((tracked, alert))
+                each = waiting.popleft()
+                self._last[identity] = each.tracked
+                ready.append(each)
             if not waiting:
                 del self._apart[identity]
         self._accept(ready)
 
-    def _accept(self, ready: Sequence[tuple[Tracked, Alert]]) -> None:
+    def _accept(self, ready: Sequence[_Ready]) -> None:
         if not ready:
             return
         try:
-            ids = self._engine.accept_many([alert for _, alert in ready])
+            ids = self._engine.accept_many(
+                [each.alert for each in ready], expires_at=[each.expires_at for each in ready]
+            )
         except StoreError as error:
             self._tracker.tally.counts[Count.UNACCEPTED] += len(ready)
-            for tracked, _ in ready:
-                tracked.errors = (f"{_consequence(error)}: {error}",)
+            for each in ready:
+                each.tracked.errors = (f"{_consequence(error)}: {error}",)
             return
-        for (tracked, _), submission_id in zip(ready, ids, strict=True):
-            tracked.accept(submission_id)
+        for each, submission_id in zip(ready, ids, strict=True):
+            each.tracked.accept(submission_id)
+
+
+@attrs.frozen(eq=False)
+class _Ready:
+    """An alert that was read, and can be accepted."""
+
+    tracked: Tracked
+    alert: Alert
+    expires_at: dt.datetime | None
 
 
 def _consequence(error: StoreError) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 import attrs
 
+from alerthost.config.durations import in_words
 from alerthost.config.matchers import matchers_of
+from alerthost.outbox.timing import TimedRule
 from hostspec.alert import Alert, Status
 from hostspec.delivery import Delivery
 from hostspec.inprocess.host import Host
@@ -41,6 +43,7 @@ def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
     return {
         "rule": rule.name,
         "matches": rule.matches(alert),
+        "times": _describe_times(rule),
         "matchers": [
             {
                 "matcher": str(matcher),
@@ -50,6 +53,12 @@ def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
             for matcher in matchers_of(rule)
         ],
     }
+
+
+def _describe_times(rule: Rule) -> list[str]:
+    """Return what happens later to an alert that a rule matches."""
+    after = rule.expire_after if isinstance(rule, TimedRule) else None
+    return [f"it expires {in_words(after)} after its last report"] if after else []
 
 
 def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:

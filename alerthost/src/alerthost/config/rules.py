@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from alerthost.config.durations import parse_duration
 from alerthost.config.matchers import Matcher, Matching, parse_matchers
 from alerthost.config.partial_settings import read_partially
 from alerthost.config.plugins import not_offered
 from alerthost.config.tables import RuleTable
+from alerthost.outbox.timing import TimedRule
 from hostspec.errors import Fault
 from hostspec.plugins import Rule, RuleAction
 from hostspec.plugins.registry import Plugins
@@ -111,8 +113,14 @@ class RuleBuilder:
             found, unfit = self._action(action)
             actions += found
             faults += [fault.below(f"{_ACTIONS}[{index}]") for fault in unfit]
-        matches = Matching(tuple(matchers))
-        return Rule(table.name, tuple(actions), matches, table.resolve_unknown), faults
+        rule = TimedRule(
+            table.name,
+            tuple(actions),
+            Matching(tuple(matchers)),
+            table.resolve_unknown,
+            expire_after=parse_duration(table.expire_after) or None,
+        )
+        return rule, faults
 
     def _action(self, table: Mapping[str, Any]) -> tuple[Iterable[RuleAction], list[Fault]]:
         settings = {name: value for name, value in table.items() if name not in REFERENCES}

@@ -150,8 +150,9 @@ def build_engine(
     It gets all installations, as it follows up incidents of installations that no rule names any
     more. Building it starts no thread and creates no file. The callbacks are those of `Engine`.
     """
+    from alerthost.outbox.clock_watch import DAY  # noqa: PLC0415 -- slow imports
     from alerthost.outbox.engine import Engine  # noqa: PLC0415 -- slow imports
-    from alerthost.outbox.maintenance import DAY, Patience  # noqa: PLC0415 -- slow imports
+    from alerthost.outbox.maintenance import Patience  # noqa: PLC0415 -- slow imports
 
     return Engine(
         database_of(source),

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from alerthost.config.durations import duration_check
 from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import setting
@@ -73,6 +74,13 @@ class RuleTable:
 
     name: str = setting("Name", help="The rule's name in logs and commands.", check=_blank)
     match: tuple[Any, ...] = setting("Match", help="Matchers; all must match.", default=())
+    expire_after: str = setting(
+        "Expire after",
+        help="Resolve an alert that was not reported for this long, such as 1h30m; empty for never."
+        " The expires_at of an alert takes precedence.",
+        default="",
+        check=duration_check(least="1m", most="365d"),
+    )
     actions: tuple[Mapping[str, Any], ...] = setting(
         "Actions",
         help="The actions: each names an action (use) and an installation, and has its settings.",

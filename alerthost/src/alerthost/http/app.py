@@ -297,7 +297,8 @@ class HttpApp:
         """Store the alerts of a request; of a group, the valid ones though others are faulty."""
         faults = responses.faults_of(parsed)
         now = dt.datetime.now(dt.UTC)
-        alerts = [each.alert.as_of(now) for each in parsed if each.alert is not None]
+        valid = [each.as_of(now) for each in parsed if each.alert is not None]
+        alerts = [each.alert for each in valid if each.alert is not None]
         if faults and not (alerts and path.startswith(INGEST)):
             raise Rejection(400, "faulty", "nothing was accepted", faults=faults)
         key = request.headers.get("idempotency-key")
@@ -306,7 +307,8 @@ class HttpApp:
             if (full := backend.backpressure.admit(alerts)) is not None:
                 reason = f"{full}; retry after {RETRY_AFTER} s"
                 raise Rejection(429, "backlog_full", reason, retry=True)
-            accepted = backend.engine.accept_many(alerts, submission_ids=ids)
+            expires_at = [each.expires_at for each in valid]
+            accepted = backend.engine.accept_many(alerts, submission_ids=ids, expires_at=expires_at)
         except StoreError as error:
             reason, log = _store_failure(error), f"the store fails: {error}"
             raise Rejection(503, "store_fails", reason, retry=True, error=log) from error

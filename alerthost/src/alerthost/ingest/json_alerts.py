@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import datetime as dt
 import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final
 
 import attrs
 
-from hostspec.alert import Alert, FaultyAlertError, parse_json
+from hostspec.alert import Alert, FaultyAlertError, FieldReader, parse_json
 from hostspec.errors import Fault
+from hostspec.normalisation import Repair
+
+EXPIRES_AT: Final = "expires_at"
+"""The field of an alert that only hosts with a memory of time have."""
 
 
 class TooManyAlertsError(ValueError):
@@ -33,16 +37,28 @@ class ParsedAlert:
             several.
         alert: None if it is faulty.
         faults: empty if it is valid.
+        expires_at: when the alert is resolved unless it is reported again, aware; None for never.
     """
 
     location: str
     alert: Alert | None
     faults: tuple[Fault, ...] = ()
+    expires_at: dt.datetime | None = None
 
     @classmethod
     def faulty(cls, path: str, reason: str, location: str = "") -> ParsedAlert:
         """Build one with a single fault."""
         return cls(location, None, (Fault(path, reason),))
+
+    def as_of(self, now: dt.datetime) -> ParsedAlert:
+        """Return it with the repairs that depend on the host's clock (`Alert.as_of`)."""
+        if self.alert is None:
+            return self
+        alert = self.alert.as_of(now)
+        if self.expires_at is not None and self.expires_at <= now:
+            repair = Repair(EXPIRES_AT, "is in the past; the alert expires in a minute")
+            alert = attrs.evolve(alert, repairs=(*alert.repairs, repair))
+        return attrs.evolve(self, alert=alert)
 
 
 def parse_body(
@@ -80,7 +96,7 @@ def parse_body(
     ):
         reason = "an Alertmanager or Grafana webhook; post it to /ingest/alertmanager"
         return (ParsedAlert.faulty("", reason),)
-    return (_parsed("", lambda: Alert.read(content)),)
+    return (parse_document("", content),)
 
 
 def decode(body: bytes) -> str:
@@ -132,7 +148,27 @@ def parse_lines(name: str, lines: Iterable[bytes]) -> Iterator[ParsedAlert]:
 
 def parse_alert(location: str, text: str) -> ParsedAlert:
     """Parse the JSON text of one alert."""
-    return _parsed(location, lambda: Alert.read_text(text))
+    try:
+        document = parse_json(text)
+    except json.JSONDecodeError as error:
+        reason = f"not a JSON object: {error.msg} at character {error.pos + 1}"
+        return ParsedAlert.faulty("", reason, location)
+    return parse_document(location, document)
+
+
+def parse_document(location: str, document: object) -> ParsedAlert:
+    """Parse the JSON object of one alert: its fields, and ``expires_at``."""
+    try:
+        if not isinstance(document, Mapping) or EXPIRES_AT not in document:
+            return ParsedAlert(location, Alert.read(document))
+        fields = {name: value for name, value in document.items() if name != EXPIRES_AT}
+        alert = Alert.read(fields)
+    except FaultyAlertError as error:
+        return ParsedAlert(location, None, error.faults)
+    reader, details = FieldReader(alert.repairs), dict(alert.details)
+    expires_at = reader.moment(EXPIRES_AT, document[EXPIRES_AT], details)
+    alert = attrs.evolve(alert, details=details, repairs=reader.repairs)
+    return ParsedAlert(location, alert, expires_at=expires_at)
 
 
 _CONTINUED: Final = ("{", "[", ",")
@@ -162,14 +198,7 @@ def _parse_list(location: str, content: Sequence[object]) -> Iterator[ParsedAler
         yield ParsedAlert.faulty("", "an empty list; expected at least one alert", location)
     prefix = f"{location}, " if location else ""
     for number, each in enumerate(content, start=1):
-        yield _parsed(f"{prefix}alert {number}", functools.partial(Alert.read, each))
-
-
-def _parsed(location: str, read: Callable[[], Alert]) -> ParsedAlert:
-    try:
-        return ParsedAlert(location, read())
-    except FaultyAlertError as error:
-        return ParsedAlert(location, None, error.faults)
+        yield parse_document(f"{prefix}alert {number}", each)
 
 
 def _at_most(most: int | None, parsed: Iterator[ParsedAlert]) -> Sequence[ParsedAlert]:

@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, inbox, lane_store, leasing, maintenance, notifier
+from alerthost.outbox import backend, lane_store, leasing, maintenance, notifier
+from alerthost.outbox.acceptance import Acceptance
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import SubmissionStatus
 from alerthost.outbox.dispatcher import BlockedLog, Dispatcher, Watch
@@ -21,10 +22,10 @@ from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
-from alerthost.outbox.submission import PlannedLog, check_ids, new_id
+from alerthost.outbox.submission import PlannedLog
 from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds_until
 from alerthost.store.database import Database
-from alerthost.store.errors import LostCommitError, ReentryError, StoreError, UnstorableError
+from alerthost.store.errors import StoreError
 from hostspec.alert import Alert
 from hostspec.errors import describe_any_error
 from hostspec.forking import of_its_process
@@ -99,22 +100,19 @@ class Engine:
     ) -> None:
         rules = tuple(rules)
         self.database = database
-        self._clock = clock or backend.clock(database)
+        clock = clock or backend.clock(database)
         self._writer = Writer(database)
         observes_delivered = observe is not None or any(
             notifier.DELIVERED in info.hooks for info in plugins.infos
         )
-        self._resources = Resources(
-            database, plugins, self._clock, self._writer, observes_delivered
-        )
-        self.admin = Admin(database, plugins, self._clock, self._writer)
+        self._resources = Resources(database, plugins, clock, self._writer, observes_delivered)
+        self.admin = Admin(database, plugins, clock, self._writer)
         self._workers = workers
         self._health = StoreHealth()
         self._threads = WorkerThreads(self._health)
         self._ending: threading.Thread | None = None
         self._changes = Signal()
         self._registration = Registration(database)
-        self._submission_writer = SubmissionWriter(database, self._writer)
         self._planned_log = PlannedLog(watch_planned)
         self._planner = Planner(self._resources, rules, self._planned_log.write)
         used = (use.installation for rule in rules for use in rule.actions)
@@ -129,6 +127,15 @@ class Engine:
             registration=self._registration,
             signal=self._threads.signal,
             changes=self._changes,
+        )
+        self._submission_writer = SubmissionWriter(database, self._writer)
+        self._acceptance = Acceptance(
+            database=database,
+            clock=clock,
+            writer=self._submission_writer,
+            dispatcher=self._dispatcher,
+            health=self._health,
+            lanes_of=self.lanes_of,
         )
         self._maintenance = Maintenance(
             resources=self._resources,
@@ -155,17 +162,19 @@ class Engine:
         alert: Alert,
         *,
         submission_id: str | None = None,
+        expires_at: dt.datetime | None = None,
         connection: sa.Connection | None = None,
     ) -> str:
         """Accept one alert; see `accept_many`. Return the id of its submission."""
         ids = None if submission_id is None else [submission_id]
-        return self.accept_many([alert], submission_ids=ids, connection=connection)[0]
+        return self._acceptance.accept([alert], ids, [expires_at], connection)[0]
 
     def accept_many(
         self,
         alerts: Sequence[Alert],
         *,
         submission_ids: Sequence[str] | None = None,
+        expires_at: Sequence[dt.datetime | None] | None = None,
         connection: sa.Connection | None = None,
     ) -> tuple[str, ...]:
         """Accept all alerts or none; they are on the disk when this returns their submission ids.
@@ -174,6 +183,8 @@ class Engine:
             alerts: in order.
             submission_ids: names for them; an id that was accepted before is the same submission,
                 and is not accepted again. None makes new ones.
+            expires_at: when each alert is resolved unless it is reported again, aware; None for
+                never. A minute after its acceptance is the earliest.
             connection: of a transaction of the host's own on the same database, which is of
                 this version (see `alerthost.store.database.Database.migrate`): the alerts are
                 accepted when that commits, and not before. Errors of the database are
@@ -187,29 +198,7 @@ class Engine:
                 under the same ids.
             StoreError: the database cannot be written; nothing was accepted.
         """
-        ids = tuple(submission_ids or (new_id() for _ in alerts))
-        check_ids(ids)
-        now = self._clock()
-        moment = dt.datetime.fromtimestamp(now, dt.UTC)
-        submitted = zip(ids, (alert.as_of(moment) for alert in alerts), strict=True)
-        if connection is not None:
-            inbox.accept(connection, inbox.build_rows(submitted, now))
-            return ids
-        turns = len(alerts) > inbox.BATCH or self._dispatcher.is_behind()
-        rows = inbox.build_rows(submitted, now, self.lanes_of if turns else None)
-        try:
-            self._submission_writer.write(rows)
-            try:
-                self.database.verify()
-            except StoreError as error:
-                raise LostCommitError(str(error)) from error
-        except (ReentryError, UnstorableError):
-            raise  # the store works
-        except StoreError as error:
-            self._health.note_failure(error)
-            raise
-        self._dispatcher.note_accepted()
-        return ids
+        return self._acceptance.accept(alerts, submission_ids, expires_at, connection)
 
     def check_store(self) -> str | None:
         """Return why the store fails now, for the operator; None while it works."""

@@ -29,21 +29,21 @@ MOST_KEYS: Final = 8
 
 _COLUMNS: Final = (
     "submission_id, scope, key, body, accepted_at, digest, scope_digest, urgency, size,"
-    " fairness_key"
+    " fairness_key, lifetime"
 )
 
 _ACCEPT: Final = sa.text(
-    f"INSERT INTO submissions ({_COLUMNS}, replays)"  # noqa: S608 -- names of columns
+    f"INSERT INTO submissions ({_COLUMNS}, replays, cause)"  # noqa: S608 -- names of columns
     " VALUES (:submission_id, :scope, :key, :body, :accepted_at, :digest, :scope_digest, :urgency,"
-    " :size, :fairness_key, :replays) ON CONFLICT (submission_id) DO NOTHING"
-)
+    " :size, :fairness_key, :lifetime, :replays, :cause) ON CONFLICT (submission_id) DO NOTHING"
+).bindparams(sa.bindparam("lifetime", type_=sa.Double()))
 
 _ACCEPT_FREE: Final = sa.text(
     "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
     " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
     " submission_id text, scope text, key text, body text, accepted_at double precision,"
     " digest text, scope_digest text, urgency double precision, size bigint, fairness_key text,"
-    " every bigint, number bigint)"
+    " lifetime double precision, every bigint, number bigint)"
     "), free AS MATERIALIZED ("
     " SELECT every, number FROM (SELECT DISTINCT every, number FROM given) AS locks"
     " WHERE pg_try_advisory_xact_lock_shared(every) AND pg_try_advisory_xact_lock(number)"
@@ -98,7 +98,9 @@ def _build_row(
         "fairness_key": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
         "urgency": accepted_at - HEAD_START[alert.severity],
         "size": len(body.encode()),
+        "lifetime": None,
         "replays": None,
+        "cause": "",
     }
 
 
@@ -234,6 +236,8 @@ def load(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission,
             row.body,
             row.accepted_at,
             row.replays,
+            row.lifetime,
+            row.cause,
         )
         for row in connection.execute(_BODIES, {"numbers": numbers})
     }
@@ -243,6 +247,11 @@ def load(connection: sa.Connection, numbers: Sequence[int]) -> tuple[Submission,
 def has_pending(connection: sa.Connection) -> bool:
     """Check that at least one submission is pending."""
     return connection.execute(_PENDING, {"most": 1}).first() is not None
+
+
+def accept_own(uow: UnitOfWork, alert: Alert, cause: str) -> None:
+    """Accept a submission of the engine itself, about an alert that is locked."""
+    uow.connection.execute(_ACCEPT, _build_row(new_id(), alert, uow.now) | {"cause": cause})
 
 
 def find_last_firing(connection: sa.Connection, identity: Identity) -> Alert | None:

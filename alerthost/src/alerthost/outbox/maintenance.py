@@ -1,6 +1,6 @@
 """Periodic maintenance: reclaim lost leases, report late deliveries, expire stale incidents.
 
-It also prunes the history, and recovers orphaned incidents.
+It also serves due times, prunes the history, and recovers orphaned incidents.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from alerthost.outbox import (
     backend,
+    clock_watch,
     delivery_store,
+    due,
     enqueue,
     incident_store,
     lane_store,
@@ -25,19 +27,17 @@ from alerthost.outbox import (
     rate_limit_store,
 )
 from alerthost.outbox.backend import UnitOfWork
+from alerthost.outbox.clock_watch import DAY
 from alerthost.outbox.dispatcher import Dispatcher, Installations
 from alerthost.outbox.group_commit import Resources, log_afterwards
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks
-from alerthost.store.tables import alerts, clock, deliveries, holders, incidents, submissions
+from alerthost.store.tables import alerts, deliveries, holders, incidents, submissions
 from hostspec.delivery import IncidentRef, Operation, Outcome, OutcomeKind
 from hostspec.plugins.isolation import can_follow_up
 
 _log = logging.getLogger("hostspec")
-
-DAY: Final = 86_400.0
-"""Seconds."""
 
 KEEP: Final = 2.0
 """Seconds between two rounds of maintenance."""
@@ -47,9 +47,6 @@ LOOK_FOR_KEYS: Final = 30.0
 
 SMALL: Final = 200
 """Most rows that maintenance changes in one transaction: workers want to write too."""
-
-STEP: Final = 60.0
-"""Seconds by which a clock may be set back without having jumped."""
 
 
 @attrs.frozen
@@ -99,7 +96,7 @@ class Maintenance:
         connection, now, patience = uow.connection, uow.now, self._patience
         if not backend.take_turn(connection, backend.MAINTENANCE):
             return 0
-        steady = seconds_steady(connection, now)
+        steady = clock_watch.watch(connection, now)
         silent = pruned = 0
         if steady >= min(DAY, patience.forget):
             silent = forget(uow, now - patience.forget, SMALL)
@@ -107,7 +104,8 @@ class Maintenance:
         late = report_late(connection, now - patience.late, worker_id, SMALL)
         if steady >= min(DAY, patience.keep):
             pruned = prune(connection, now - patience.keep, SMALL)
-        return max(ahead, late, silent, pruned)
+        accepted = due.accept_due(uow, SMALL)
+        return max(ahead, late, silent, pruned, accepted)
 
     def reclaim(self, worker_id: str) -> None:
         """Reclaim the leases and receipts of dead workers, and the leases that ran out."""
@@ -240,31 +238,6 @@ def report_late(connection: sa.Connection, before: float, worker_id: str, most: 
         notifier.record(connection, notifier.DELAYED, late, worker_id)
         connection.execute(sa.update(deliveries).where(those).values(late_reported=True))
     return len(found)
-
-
-def seconds_steady(connection: sa.Connection, now: float) -> float:
-    """Return for how many seconds the clock has been steady: incidents do not expire after a jump.
-
-    After a jump, or a day in which no process worked on the store, open incidents count as updated
-    now: their recorded time may be that of a wrong clock.
-    """
-    row = connection.execute(sa.select(clock)).first()
-    if row is None:
-        connection.execute(sa.insert(clock).values(id=1, seen_at=now, steady_since=now))
-        return 0.0
-    gap = now - row.seen_at
-    if -STEP <= gap <= DAY:
-        if gap > STEP:
-            connection.execute(sa.update(clock).values(seen_at=now))
-        return now - float(row.steady_since)
-    _log.warning(
-        "the clock jumped by %+.1f days, or no process worked on the store: open incidents and"
-        " the history are kept as if they were of now",
-        gap / DAY,
-    )
-    connection.execute(sa.update(clock).values(seen_at=now, steady_since=now))
-    connection.execute(sa.update(incidents).where(incidents.c.active).values(changed_at=now))
-    return 0.0
 
 
 def correct_future_times(connection: sa.Connection, now: float, most: int) -> int:

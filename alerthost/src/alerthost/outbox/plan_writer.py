@@ -14,6 +14,7 @@ from alerthost.outbox.queues import Queues
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.snapshot import IncidentView, Snapshot, record_alert_states
 from alerthost.outbox.submission import Note, Submission
+from alerthost.outbox.timing import NOTHING_DUE, AlertTimes
 from hostspec.alert import Alert, Identity
 from hostspec.delivery import IncidentRef
 from hostspec.plugins.planning import Plan
@@ -28,6 +29,7 @@ class PlannedSubmission:
         view: the incidents that the plan has seen.
         depends: the plan depends on them.
         is_news: the submission becomes the newest state of its alert.
+        times: the due times of the alert then.
     """
 
     submission: Submission
@@ -36,6 +38,7 @@ class PlannedSubmission:
     view: IncidentView | None = None
     depends: bool = False
     is_news: bool = True
+    times: AlertTimes = NOTHING_DUE
 
     @functools.cached_property
     def refs(self) -> frozenset[IncidentRef]:
@@ -87,7 +90,8 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
         queues.write()
     inbox.record_planned(uow, {each.submission.row: each.note for each in written})
     record_alert_states(
-        uow.connection, [(each.news, each.submission.accepted_at) for each in written if each.news]
+        uow.connection,
+        [(each.news, each.submission.accepted_at, each.times) for each in written if each.news],
     )
     return written
 

@@ -19,6 +19,7 @@ from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
 from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
 from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, UNKNOWN, Note, Submission
+from alerthost.outbox.timing import NOTHING_DUE, AlertTimes, TimedRule
 from alerthost.store.errors import StoreError
 from hostspec.alert import Alert, Status
 from hostspec.delivery import IncidentRef, Operation
@@ -71,6 +72,7 @@ class Planner:
         self._database = resources.database
         self._plugins = resources.plugins
         self._rules = tuple(rules)
+        self._timed = [rule for rule in self._rules if isinstance(rule, TimedRule)]
         self._watch = watch
         self._records = any(
             use.action.capabilities.record for rule in self._rules for use in rule.actions
@@ -216,10 +218,22 @@ class Planner:
             proposal = propose(alert, self._rules)
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return _Proposed(submission, error=error)
-        is_new = snapshot.alert_state(alert.identity) is None
-        if not no_effect and submission.replays is None:
-            snapshot.apply_alert(alert, submission.accepted_at)
-        return _Proposed(submission, no_effect, proposal, is_new=is_new)
+        known = snapshot.alert_state(alert.identity)
+        if no_effect or submission.replays is not None:
+            return _Proposed(submission, no_effect, proposal, is_new=known is None)
+        times = self._times(known, submission, proposal, now)
+        snapshot.apply_alert(alert, submission.accepted_at, times)
+        return _Proposed(submission, proposal=proposal, is_new=known is None, times=times)
+
+    def _times(
+        self, known: AlertState | None, submission: Submission, proposal: Proposal, now: float
+    ) -> AlertTimes:
+        """Return the due times of an alert after a submission."""
+        before = known.times if known else NOTHING_DUE
+        status = known.status_after(proposal.alert) if known else proposal.alert.status
+        matching = [rule for rule in self._timed if rule.name in proposal.rules]
+        # an alert that was accepted in the future came while a clock was ahead
+        return before.after(status, min(submission.accepted_at, now), submission.lifetime, matching)
 
     def _settle(self, snapshot: Snapshot, proposed: _Proposed) -> PlannedSubmission:
         submission = proposed.submission
@@ -245,6 +259,8 @@ class Planner:
             plan = self._only_records(plan)
         if submission.replays is not None:
             plan = _restrict(plan, snapshot.connection, submission.replays)
+        if submission.cause:
+            plan = _noted(plan, submission.cause)
         snapshot.apply(plan)
         note = _note_of(plan)
         if no_effect and not plan.deliveries:
@@ -260,6 +276,7 @@ class Planner:
             view,
             depends=replays or not self._is_independent(plan),
             is_news=not (replays or no_effect),
+            times=proposed.times,
         )
 
     def _only_records(self, plan: Plan) -> Plan:
@@ -300,6 +317,7 @@ class _Proposed:
         no_effect: why it changes nothing; empty if it may.
         proposal: None if the rules were not asked, or failed with an error.
         is_new: no earlier submission about its alert is known.
+        times: the due times of the alert afterwards.
     """
 
     submission: Submission
@@ -307,6 +325,7 @@ class _Proposed:
     proposal: Proposal | None = None
     error: Exception | None = None
     is_new: bool = False
+    times: AlertTimes = NOTHING_DUE
 
     @property
     def is_resolve(self) -> bool:
@@ -352,6 +371,12 @@ def _restrict(plan: Plan, connection: sa.Connection, number: int) -> Plan:
         joined=tuple(each for each in plan.joined if each in refs),
         released=(),
     )
+
+
+def _noted(plan: Plan, cause: str) -> Plan:
+    """Return a plan whose deliveries say why the engine itself accepted the submission."""
+    noted = (attrs.evolve(each, notes=(*each.notes, cause)) for each in plan.deliveries)
+    return attrs.evolve(plan, deliveries=tuple(noted))
 
 
 def _note_of(plan: Plan) -> Note:

@@ -17,6 +17,7 @@ from alerthost.outbox import incident_store
 from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
+from alerthost.outbox.timing import NOTHING_DUE, AlertTimes
 from alerthost.store.tables import UtcTime, alerts, holders, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
@@ -30,25 +31,34 @@ class AlertState:
     Attributes:
         updated_at: the newest `updated_at` of all submissions, or None.
         ended: `started_at` of the last firing period; None if unknown, or if the alert fires again.
+        times: its due times.
     """
 
     status: Status
     updated_at: dt.datetime | None
     ended: dt.datetime | None
     accepted_at: float
+    times: AlertTimes = NOTHING_DUE
 
     @classmethod
-    def after(cls, before: AlertState | None, alert: Alert, accepted_at: float) -> AlertState:
-        """Return the state after a submission; an acknowledgement reopens no alert."""
+    def after(
+        cls, before: AlertState | None, alert: Alert, accepted_at: float, times: AlertTimes
+    ) -> AlertState:
+        """Return the state after a submission."""
         if before is None:
-            return cls(alert.status, alert.updated_at, ended_episode(alert), accepted_at)
-        over = before.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
+            return cls(alert.status, alert.updated_at, ended_episode(alert), accepted_at, times)
         return cls(
-            before.status if over else alert.status,
+            before.status_after(alert),
             alert.updated_at or before.updated_at,
             ended_episode(alert, before.ended),
             accepted_at,
+            times,
         )
+
+    def status_after(self, alert: Alert) -> Status:
+        """Return the status after a submission; an acknowledgement reopens no alert."""
+        over = self.status is Status.RESOLVED and alert.status is Status.ACKNOWLEDGED
+        return self.status if over else alert.status
 
 
 class Snapshot:
@@ -67,7 +77,11 @@ class Snapshot:
         names = {digest(each): each for each in which}
         for row in self.connection.execute(_ALERTS, {"digests": list(names)}):
             self._alerts[names[row.digest]] = AlertState(
-                Status(row.status), row.updated_at, row.started_at, row.seen_at
+                Status(row.status),
+                row.updated_at,
+                row.started_at,
+                row.seen_at,
+                AlertTimes(row.expires_at, row.lifetime),
             )
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
@@ -116,10 +130,10 @@ class Snapshot:
         found = (self.at(ref) for ref in self._held[alert])
         return tuple(each for each in found if each is not None)
 
-    def apply_alert(self, alert: Alert, accepted_at: float) -> None:
+    def apply_alert(self, alert: Alert, accepted_at: float, times: AlertTimes) -> None:
         """Apply a new state of an alert."""
         before = self._alerts.get(alert.identity)
-        self._alerts[alert.identity] = AlertState.after(before, alert, accepted_at)
+        self._alerts[alert.identity] = AlertState.after(before, alert, accepted_at, times)
 
     def apply(self, plan: Plan) -> None:
         """Apply the changes that a plan will make to incidents when it is written."""
@@ -244,7 +258,9 @@ _ALERTS: Final = sa.select(alerts).where(
 )
 
 
-def record_alert_states(connection: sa.Connection, news: Collection[tuple[Alert, float]]) -> None:
+def record_alert_states(
+    connection: sa.Connection, news: Collection[tuple[Alert, float, AlertTimes]]
+) -> None:
     """Store the newest states of alerts, as `AlertState.after` computes them."""
     rows = [
         {
@@ -255,24 +271,31 @@ def record_alert_states(connection: sa.Connection, news: Collection[tuple[Alert,
             "updated_at": alert.updated_at,
             "started_at": ended_episode(alert),
             "accepted_at": accepted_at,
+            "expires_at": times.expires_at,
+            "lifetime": times.lifetime,
         }
-        for alert, accepted_at in news
+        for alert, accepted_at, times in news
     ]
     if rows:
         connection.execute(_RECORD, rows)
 
 
 _RECORD: Final = sa.text(
-    "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at)"
-    " VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at)"
+    "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at, expires_at,"
+    " lifetime) VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at,"
+    " :expires_at, :lifetime)"
     " ON CONFLICT (digest) DO UPDATE SET status ="
     " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
     " THEN alerts.status ELSE excluded.status END,"
     " started_at = CASE WHEN excluded.status = 'firing' THEN NULL"
     " ELSE coalesce(excluded.started_at, alerts.started_at) END,"
-    " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at"
+    " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at,"
+    " expires_at = excluded.expires_at, lifetime = excluded.lifetime"
 ).bindparams(
-    sa.bindparam("updated_at", type_=UtcTime()), sa.bindparam("started_at", type_=UtcTime())
+    sa.bindparam("updated_at", type_=UtcTime()),
+    sa.bindparam("started_at", type_=UtcTime()),
+    sa.bindparam("expires_at", type_=sa.Double()),
+    sa.bindparam("lifetime", type_=sa.Double()),
 )
 
 

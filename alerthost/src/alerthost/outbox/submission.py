@@ -109,6 +109,8 @@ class Submission:
         row: its row; the rows of one alert are in the order of their commits.
         submission_id: identifies it; a second one with the same id is ignored.
         replays: the row of the delivery to plan again; None unless it is a replay.
+        lifetime: seconds from its acceptance to the expiry of the alert, if the sender gave one.
+        cause: why the engine itself accepted it; empty if a sender submitted it.
     """
 
     row: int
@@ -117,6 +119,8 @@ class Submission:
     body: str
     accepted_at: float
     replays: int | None = None
+    lifetime: float | None = None
+    cause: str = ""
 
     def alert(self) -> Alert:
         """Return its alert."""

@@ -114,6 +114,8 @@ submissions: Final = sa.Table(
     sa.Column("size", sa.Integer, nullable=False, server_default="0"),
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Column("fairness_key", Digest, nullable=False, server_default=""),
+    sa.Column("lifetime", sa.Double),
+    sa.Column("cause", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,  # ids are in the order of the commits
 )
 PENDING: Final = submissions.c.planned_at.is_(None)
@@ -155,8 +157,11 @@ alerts: Final = sa.Table(
     sa.Column("seen_at", Moment, nullable=False),
     sa.Column("digest", Digest, nullable=False, unique=True),
     sa.Column("started_at", UtcTime),
+    sa.Column("expires_at", Moment),
+    sa.Column("lifetime", sa.Double),
 )
 sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
+_partial_index("ix_alerts_expires_at", alerts.c.expires_at, where=alerts.c.expires_at.is_not(None))
 
 planners: Final = sa.Table(
     "planners",

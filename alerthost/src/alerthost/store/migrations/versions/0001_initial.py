@@ -60,8 +60,11 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.Column("digest", DIGEST, nullable=False, unique=True),
         sa.Column("started_at", TIME),
+        sa.Column("expires_at", sa.Double()),
+        sa.Column("lifetime", sa.Double()),
     )
     _create_index("ix_alerts_seen_at", "alerts", ["seen_at"])
+    _create_index("ix_alerts_expires_at", "alerts", ["expires_at"], "expires_at IS NOT NULL")
     op.create_table(
         "budgets",
         sa.Column("name", sa.Text(), primary_key=True),
@@ -145,6 +148,8 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer(), server_default="0", nullable=False),
         sa.Column("outcome", sa.Text(), server_default="", nullable=False),
         sa.Column("fairness_key", DIGEST, server_default="", nullable=False),
+        sa.Column("lifetime", sa.Double()),
+        sa.Column("cause", sa.Text(), server_default="", nullable=False),
         sqlite_autoincrement=True,
     )
     _create_index("ix_submissions_digest", "submissions", ["digest", "id"], "planned_at IS NULL")

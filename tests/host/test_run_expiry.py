@@ -1,0 +1,43 @@
+"""Expiry, from the request or the file to PagerDuty."""
+
+from __future__ import annotations
+
+import pytest
+from serving import Start, post
+from workspace import Workspace, line
+
+from alerthost.outbox import timing
+
+
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the least lifetime to zero."""
+    monkeypatch.setattr(timing, "LEAST_LIFETIME", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_posted_alert_expires(start: Start, workspace: Workspace) -> None:
+    reply = post(start().url, line(expires_at="2026-11-01T00:00:00Z"))
+    [submission] = reply.json["submissions"]
+    repair = {"field": "expires_at", "reason": "is in the past; the alert expires in a minute"}
+    assert submission["repairs"] == [repair]
+    workspace.fake.wait_for(
+        lambda fake: [each.state for each in fake.incidents] == ["resolved"] * 2, 60
+    )
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_a_sent_alert_expires_when_alerthost_runs(start: Start, workspace: Workspace) -> None:
+    workspace.alerthost("send", given=line(expires_at="2026-11-01T00:00:00Z"))
+    start()
+    workspace.fake.wait_for(
+        lambda fake: [each.state for each in fake.incidents] == ["resolved"] * 2, 60
+    )
+
+
+def test_a_rule_gives_its_alerts_a_lifetime(start: Start, workspace: Workspace) -> None:
+    workspace.configure(('name = "Pages"\n', 'name = "Pages"\nexpire_after = "1h30m"\n'))
+    run = workspace.alerthost("explain", given=line())
+    assert "(data); it expires 1h30m after its last report\n" in run.stdout
+    run = workspace.alerthost("explain", given=line(labels={}))
+    assert "expires" not in run.stdout
