@@ -1,10 +1,12 @@
-"""A scripted server in the place of alerthost."""
+"""Servers that clients hand their alerts over to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from restarted import Restarted, restarted
 from scripted import Scripted
 
 
@@ -12,3 +14,12 @@ from scripted import Scripted
 def server() -> Iterator[Scripted]:
     with Scripted() as server:
         yield server
+
+
+@pytest.fixture
+def alerthost(tmp_path: Path) -> Iterator[Restarted]:
+    """Return an ``alerthost run`` with a rule that pages every alert."""
+    folder = tmp_path / "alerthost"
+    folder.mkdir()
+    with restarted(folder) as alerthost:
+        yield alerthost

@@ -58,7 +58,7 @@ def page(
         monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
         # what the pages' commands run is covered by tests inside this process
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        page = Page(tmp_path, capsys)
+        page = Page(tmp_path, capsys, fake)
         with page.running, mock.patch.dict(os.environ):  # blocks may set variables
             yield page
     for name in set(sys.modules) - modules:

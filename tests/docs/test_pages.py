@@ -16,13 +16,19 @@ PAGES = sorted(
 )
 EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
 CLIENTS = ("alerthost-client/README.md", "docs/client.md")
+INTEGRATIONS = {"docs/integrations/celery.md": {"celery/tasks.pay"}}
 CONFIGURED = ("README.md", "docs/operate.md")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
     fences = re.findall(r"^```[a-z]+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    if name in INTEGRATIONS:
+        page.integrate(_first_block("docs/client.md", "toml"))
     assert page.run(ROOT / name) == len(fences)
+    if name in INTEGRATIONS:
+        expected = INTEGRATIONS[name]
+        page.fake.wait_for(lambda fake: {each.dedup_key for each in fake.incidents} == expected, 60)
 
 
 @pytest.mark.parametrize(

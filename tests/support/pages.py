@@ -9,6 +9,7 @@ import functools
 import http.server
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from typing import Any
 import attrs
 import pytest
 from click.testing import CliRunner
+from programs import Program
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
@@ -32,6 +34,7 @@ from sybil.region import Lexeme
 from alerthost.cli.main import main
 from alerthost.config.document import ConfigFile
 from alerthost.ingest import json_alerts
+from pagerduty_plugin.testing import FakePagerDuty
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,10 +95,20 @@ class Page:
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
+    fake: FakePagerDuty
     address: str = ADDRESS
     listen: str = LISTEN
     printed: str | None = None
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
+
+    def integrate(self, configuration: str) -> None:
+        """Prepare a page about a program that hands its alerts over to ``alerthost``."""
+        file = self.folder / "alerthost.toml"
+        file.write_text(self._here(configuration), encoding="utf-8")
+        os.environ["CELERY_BROKER_URL"] = "filesystem://"
+        for name in ("data_in", "control"):
+            (self.folder / name).mkdir()
+        (self.folder / "data_out").symlink_to(self.folder / "data_in")
 
     def run(self, path: Path) -> int:
         """Run a page; return the number of its blocks."""
@@ -135,7 +148,7 @@ class Page:
         return named[1] if named else None
 
     def _python(self, example: Example) -> None:
-        if self._write_file(example.parsed):
+        if self._write_file(self._here(example.parsed)):
             return
         self.capsys.readouterr()
         source = example.parsed
@@ -237,6 +250,9 @@ class Page:
                 return "true"
             case ["alerthost", "run"]:
                 return self._start_alerthost()
+            case [*_, "&"]:
+                self._start(command.removesuffix("&"))
+                return "true"
             case ["fake-pagerduty", "--port", port]:
                 assert ADDRESS.endswith(f":{port}")
                 return self._start_fake()
@@ -268,6 +284,10 @@ class Page:
         first = process.stderr.readline().strip()
         self.listen = _ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
+
+    def _start(self, command: str) -> None:
+        """Start a program that runs until the end of the page."""
+        self.running.enter_context(Program(["bash", "-c", f"exec {command}"], self.folder))
 
     def _start_fake(self) -> str:
         """Start the command on a free port; return a command that prints its output."""

@@ -8,15 +8,14 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import attrs
+from programs import Program
 from prometheus_client.parser import text_string_to_metric_families
 from workspace import Workspace
 
@@ -121,86 +120,22 @@ def measured_when(url: str, holds: Callable[[Measured], bool]) -> Measured:
         time.sleep(0.01)
 
 
-class Process:
-    """A running process, whose log is read continuously."""
+class Process(Program):
+    """A running ``alerthost run``."""
 
     def __init__(self, workspace: Workspace, *arguments: str, **env: str | None) -> None:
         workspace.migrate()
-        self.popen = subprocess.Popen(
+        super().__init__(
             [sys.executable, "-m", "alerthost", "run", *arguments],
-            cwd=workspace.folder,
-            env=workspace.environment({"PYTHONFAULTHANDLER": "1", **env}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            workspace.folder,
+            workspace.environment({"PYTHONFAULTHANDLER": "1", **env}),
         )
-        self.lines: list[str] = []
-        self._changed = threading.Condition()
-        self._ended = False
-        self._read = 0
-        self._reader = threading.Thread(target=self._follow)
-        self._reader.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.popen.kill()
-        self.end()
-
-    @property
-    def log(self) -> str:
-        """The log so far."""
-        return "\n".join(self.lines)
-
-    def wait_for(self, text: str) -> str:
-        """Wait for the next line with a text; return it."""
-
-        def found() -> bool:
-            return self._ended or any(text in line for line in self.lines[self._read :])
-
-        with self._changed:
-            assert self._changed.wait_for(found, 60), f"{text!r} was never said:\n{self.log}"
-            for number in range(self._read, len(self.lines)):
-                if text in self.lines[number]:
-                    self._read = number + 1
-                    return self.lines[number]
-        raise AssertionError(f"it ended without saying {text!r}:\n{self.log}")
 
     def listens(self) -> str:
         """Wait until it listens; return its URL."""
         match = LISTENING.search(self.wait_for("listening on") + " ")
         assert match
         return match[1]
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the process."""
-        self.popen.send_signal(number)
-
-    def end(self) -> int:
-        """Wait for its end; return the exit code."""
-        try:
-            code = self.popen.wait(60)
-        except subprocess.TimeoutExpired:
-            self.popen.send_signal(signal.SIGABRT)  # where its threads are, at the log's end
-            self.popen.wait(60)
-            self._reader.join()
-            raise AssertionError(self.log) from None
-        self._reader.join()
-        assert self.popen.stdout
-        self.popen.stdout.close()
-        return code
-
-    def _follow(self) -> None:
-        assert self.popen.stderr
-        with self.popen.stderr as file:
-            for line in file:
-                with self._changed:
-                    self.lines.append(line.rstrip("\n"))
-                    self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
 
 
 @contextmanager

@@ -39,6 +39,9 @@ class Client:
         flush_within: seconds that the end of the process may take to post the queue.
         raise_errors: raise ClientError instead of logging it.
 
+    Attributes:
+        spool: its folder; None without one.
+
     Raises:
         ClientError: the URL is invalid, both tokens are given, or the spool cannot be used.
     """
@@ -72,7 +75,8 @@ class Client:
         self._raise_errors = raise_errors
         self._log = LimitedLog()
         transport = Transport(url, read_token)
-        folder = None if spool is None else _open_spool(Path(spool))
+        self.spool = None if spool is None else Path(spool).resolve()
+        folder = None if self.spool is None else _open_spool(self.spool)
         self._worker = Worker(transport, MemoryQueue(most), folder, self._log, flush_within)
         if folder is not None:
             self._worker.wake()  # posts what an earlier process left
