@@ -30,6 +30,7 @@ from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
 from alerthost.outbox.group_commit import Writer
 from alerthost.outbox.rate_limit_store import RateLimits, load_limits
+from alerthost.outbox.results import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.store import postgresql
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError, UnstorableError
@@ -302,14 +303,14 @@ def test_all_incidents_of_a_batch_are_locked_before_any_lane(
         with world.database.begin() as connection:
             leases += lease_in(world, connection, "me")
     now, delivered = world.clock.now, Outcome(OutcomeKind.DELIVERED)
-    results = [
-        completion.EndedAttempt(leases[0], delivered, arrived=True, limits=(), at=now),
-        completion.UnusedLease(leases[1], now),
+    ended = [
+        EndedAttempt(leases[0], delivered, arrived=True, limits=(), started_at=now, at=now),
+        UnusedLease(leases[1], now),
     ]
 
     def write() -> None:
         with world.database.begin() as connection:
-            completion.complete(unit_of_work(world, connection), results)
+            completion.complete(unit_of_work(world, connection), ended)
 
     with world.database.begin() as connection:
         backend.lock(connection, [leases[1].delivery.ref])
@@ -372,10 +373,10 @@ def test_outcomes_wait_for_the_lock_of_the_incident(
         [lease] = lease_in(world, connection, "me")
     delivered = Outcome(OutcomeKind.DELIVERED)
     now = world.clock.now
-    results: dict[str, completion.Result] = {
-        "complete": completion.EndedAttempt(lease, delivered, arrived=True, limits=(), at=now),
-        "orphan": completion.OrphaningLease(lease, now),
-        "return": completion.UnusedLease(lease, now),
+    results: dict[str, Result] = {
+        "complete": EndedAttempt(lease, delivered, arrived=True, limits=(), started_at=now, at=now),
+        "orphan": OrphaningLease(lease, now),
+        "return": UnusedLease(lease, now),
     }
 
     def write(how: str) -> None:

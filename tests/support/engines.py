@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from recorder import IDEMPOTENT, Page, plugins_of, rule_of
 
-from alerthost.outbox import completion, heartbeat, inbox, leasing
+from alerthost.outbox import completion, heartbeat, inbox, leasing, results
 from alerthost.outbox.admin_rows import DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.engine import Engine
@@ -192,7 +192,8 @@ def complete_late(world: Process, lease: leasing.Lease, outcome: Outcome = DELIV
     """Complete a lease that another process has reclaimed."""
     with world.database.begin() as connection:
         arrived = outcome.kind.may_have_arrived
-        ended = completion.EndedAttempt(lease, outcome, arrived, (), world.clock.now)
+        started_at, at = lease.leased_at, world.clock.now
+        ended = results.EndedAttempt(lease, outcome, arrived, (), started_at, at)
         completion.complete(unit_of_work(world, connection), [ended])
 
 

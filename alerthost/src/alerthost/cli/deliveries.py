@@ -208,6 +208,16 @@ def delivery_json(row: DeliveryRow, lanes: LaneNames) -> dict[str, Any]:
         "next_attempt_at": iso(row.next_try),
         "finished_at": iso(row.finished_at),
         "attempts": row.attempts,
+        "attempt_log": [
+            {
+                "number": each.number,
+                "started_at": iso(each.started_at),
+                "seconds": each.seconds,
+                "outcome": str(each.outcome),
+                "reason": each.reason,
+            }
+            for each in row.log
+        ],
         "coalesced": row.coalesced,
         "outcome": None if row.outcome is None else str(row.outcome),
         "reason": delivery_reason(row),

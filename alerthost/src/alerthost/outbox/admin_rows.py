@@ -8,7 +8,8 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import delivery_store, inbox, incident_store
+from alerthost.outbox import attempts, delivery_store, inbox, incident_store
+from alerthost.outbox.attempts import PastAttempt
 from alerthost.outbox.lane_store import GATE, OF_DELIVERY
 from alerthost.outbox.retry_policy import DeliveryState, LaneState
 from alerthost.outbox.serialisation import chunks, load_delivery
@@ -42,6 +43,7 @@ class DeliveryRow:
         lane_reason: why its channel is in that state.
         next_try: when the next attempt is made at the earliest; None where it is finished, being
             sent, or queued behind another delivery of its incident.
+        log: its first and its last attempts.
     """
 
     id: int
@@ -61,6 +63,7 @@ class DeliveryRow:
     lane_reason: str
     next_try: float | None = None
     is_readable: bool = True
+    log: tuple[PastAttempt, ...] = ()
 
     @property
     def blocked(self) -> bool:
@@ -239,6 +242,7 @@ def build_delivery_row(row: sa.Row[Any], body: str) -> DeliveryRow:
         lane_reason=row.lane_reason,
         next_try=max(row.due, row.gate) if row.is_head else None,
         is_readable=is_readable,
+        log=attempts.read(row.attempt_log),
     )
 
 

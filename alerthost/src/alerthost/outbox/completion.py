@@ -6,12 +6,13 @@ import itertools
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import (
+    attempts,
     backend,
     delivery_store,
     enqueue,
@@ -25,6 +26,7 @@ from alerthost.outbox import (
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease, still_holds
 from alerthost.outbox.rate_limit_store import RateLimits, load_limits
+from alerthost.outbox.results import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.outbox.retry_policy import (
     Decision,
     DeliveryState,
@@ -34,79 +36,9 @@ from alerthost.outbox.retry_policy import (
 )
 from alerthost.outbox.selection import is_urgent
 from alerthost.store.tables import deliveries, incidents
-from hostspec.action import Limit
 from hostspec.delivery import Operation, Outcome, OutcomeKind
 
 _log = logging.getLogger("hostspec")
-
-
-@attrs.frozen
-class EndedAttempt:
-    """An attempt that has ended.
-
-    Attributes:
-        arrived: the provider may have the message.
-        limits: the limits that its action asks for.
-        at: when it ended, in seconds of the epoch.
-    """
-
-    lease: Lease
-    outcome: Outcome
-    arrived: bool
-    limits: tuple[Limit, ...]
-    at: float
-
-    @property
-    def delivered(self) -> bool:
-        """Whether the provider accepted the delivery."""
-        return self.outcome.delivered
-
-    @property
-    def budgets(self) -> str:
-        """The names of the budgets that it counts against, as lanes and incidents keep them."""
-        return rate_limit_store.names_of(self.limits)
-
-    @property
-    def reported(self) -> notifier.Reported:
-        """The delivery, as its receipt reports it."""
-        lease = self.lease
-        return notifier.Reported(lease.uid, lease.body, lease.attempt, self.outcome)
-
-    @property
-    def evidence(self) -> lane_store.Evidence:
-        """The attempt as evidence of its lane."""
-        lease, incident = self.lease, self.lease.incident
-        opens = incident.incident.handle is None
-        action = lease.delivery.ref.action
-        return lane_store.Evidence(incident.lane_id, action, lease.channel, self.budgets, opens)
-
-
-@attrs.frozen
-class UnusedLease:
-    """A lease whose attempt was not started.
-
-    Attributes:
-        at: when it was given back, in seconds of the epoch.
-    """
-
-    lease: Lease
-    at: float
-
-
-@attrs.frozen
-class OrphaningLease:
-    """A lease that found the key of its incident gone.
-
-    Attributes:
-        at: when that was, in seconds of the epoch.
-    """
-
-    lease: Lease
-    at: float
-
-
-Result: TypeAlias = EndedAttempt | UnusedLease | OrphaningLease
-"""The end of a lease."""
 
 
 def complete(uow: UnitOfWork, results: Sequence[Result]) -> None:
@@ -134,6 +66,8 @@ def record_attempts(uow: UnitOfWork, ended: Sequence[EndedAttempt]) -> None:
     pairs = [(each, rows[each.lease.id]) for each in ended if each.lease.id in rows]
     late = [pair for pair in pairs if not _is_held(*pair)]
     for each, row in late:
+        log = attempts.add(row.attempt_log, each.past)
+        delivery_store.update(uow.connection, row.number, attempt_log=log)
         if each.arrived and uow.may_repeat(each.lease.delivery.ref.action):
             late_attempts.note(uow, row, each.lease, _handle_of(each.lease, each.outcome))
     if late:  # another attempt may be about the same incident
@@ -157,7 +91,11 @@ def _is_held(ended: EndedAttempt, row: sa.Row[Any]) -> bool:
 
 _ATTEMPTED: Final = (
     sa.select(
-        deliveries.c.id.label("number"), deliveries.c.worker_id, deliveries.c.attempts, incidents
+        deliveries.c.id.label("number"),
+        deliveries.c.worker_id,
+        deliveries.c.attempts,
+        deliveries.c.attempt_log,
+        incidents,
     )
     .join(incidents, incidents.c.id == deliveries.c.incident_id)
     .where(deliveries.c.id.in_(sa.bindparam("numbers", expanding=True)))
@@ -173,7 +111,13 @@ def _complete_delivered(uow: UnitOfWork, held: Sequence[tuple[EndedAttempt, sa.R
     for each in ended:
         _count(limits, each)
     limits.save()
-    delivery_store.finish_delivered(uow, [(each.lease.id, each.outcome, each.at) for each in ended])
+    delivery_store.finish_delivered(
+        uow,
+        [
+            (each.lease.id, each.outcome, each.at, attempts.add(row.attempt_log, each.past))
+            for each, row in held
+        ],
+    )
     if uow.observes_delivered:
         for worker_id, several in itertools.groupby(ended, key=lambda each: each.lease.worker_id):
             reported = [each.reported for each in several]
@@ -204,7 +148,8 @@ def _complete_undelivered(uow: UnitOfWork, ended: EndedAttempt, row: sa.Row[Any]
     limits = load_limits(uow.connection, ended.limits)
     _count(limits, ended, paused_until=decision.paused_until)
     limits.save()
-    _record(uow, ended, decision, since)
+    log = attempts.add(row.attempt_log, ended.past)
+    _record(uow, ended, decision, since, log)
     change = _change_of(uow, ended, row)
     incident_store.record_provider_changes(uow, {stored.id: change})
     enqueue.recoalesce(uow, stored, change.state)
@@ -252,10 +197,12 @@ def _change_of(
     return incident_store.ProviderChange(state, handle, ended.budgets)
 
 
-def _record(uow: UnitOfWork, ended: EndedAttempt, decision: Decision, since: float) -> None:
+def _record(
+    uow: UnitOfWork, ended: EndedAttempt, decision: Decision, since: float, log: str
+) -> None:
     """Record the outcome of an attempt with its delivery, and note it for observers."""
     lease, outcome = ended.lease, ended.outcome
-    result = {"outcome": outcome.kind, "reason": outcome.reason}
+    result = {"outcome": outcome.kind, "reason": outcome.reason, "attempt_log": log}
     if decision.state is DeliveryState.QUEUED:
         kept = {"worker_id": None, "lease_until": None, "due": decision.delivery_due, **result}
         kept |= {"failing_since": since, "own_failures": decision.own_failures}

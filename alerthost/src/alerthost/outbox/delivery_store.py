@@ -310,12 +310,18 @@ def update(connection: sa.Connection, number: int, **changes: Any) -> None:
     connection.execute(sa.update(deliveries).where(deliveries.c.id == number), changes)
 
 
-def finish_delivered(uow: UnitOfWork, done: Iterable[tuple[int, Outcome, float]]) -> None:
-    """End deliveries that the provider accepted, given with their outcomes and times."""
+def finish_delivered(uow: UnitOfWork, done: Iterable[tuple[int, Outcome, float, str]]) -> None:
+    """End deliveries that the provider accepted, given with outcomes, times and logs."""
     ended = {"state": DeliveryState.DELIVERED, **_ENDED}
     rows = [
-        {"number": number, "outcome": outcome.kind, "reason": outcome.reason, "finished_at": at}
-        for number, outcome, at in done
+        {
+            "number": number,
+            "outcome": outcome.kind,
+            "reason": outcome.reason,
+            "finished_at": at,
+            "attempt_log": log,
+        }
+        for number, outcome, at, log in done
     ]
     update_all(uow.connection, [row | ended for row in rows])
 

@@ -15,12 +15,12 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, completion, inbox, incident_store, leasing
-from alerthost.outbox.completion import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.held_leases import LONGEST_WAIT, HeldLeases
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.planner import Planner
+from alerthost.outbox.results import EndedAttempt, OrphaningLease, Result, UnusedLease
 from alerthost.outbox.retry_policy import ANSWERED
 from alerthost.outbox.workers import Signal
 from alerthost.store.errors import StoreError
@@ -268,7 +268,7 @@ class Dispatcher:
         action = self._resources.plugins.actions.get(delivery.ref.action)
         installation = self._installations.get(delivery.ref.installation)
         if action is None or installation is None:
-            self._complete(lease, Attempt.impossible(delivery.ref), ())
+            self._complete(lease, Attempt.impossible(delivery.ref), (), self._resources.clock())
             return
         if incident.handle is not None and not can_follow_up(action, incident, installation):
             self._results.append(OrphaningLease(lease, self._resources.clock()))
@@ -290,10 +290,10 @@ class Dispatcher:
             made = make_attempt(action, delivery, installation, context)
         except KeyboardInterrupt:
             interrupted = Outcome(OutcomeKind.UNREACHABLE, "the attempt was interrupted")
-            self._complete(lease, Attempt(interrupted, may_have_arrived=True), limits)
+            self._complete(lease, Attempt(interrupted, may_have_arrived=True), limits, now)
             raise
         self._leases.note_attempt(lease)
-        self._complete(lease, made, limits)
+        self._complete(lease, made, limits, now)
 
     def _expect_handle(
         self, action: AnyAction, lease: Lease, installation: Installation[Any]
@@ -315,11 +315,11 @@ class Dispatcher:
         self._expected_handles[leasing.handle_key(lease.delivery.ref)] = expected
         return lease
 
-    def _complete(self, lease: Lease, made: Attempt, limits: tuple[Limit, ...]) -> None:
+    def _complete(self, lease: Lease, made: Attempt, limits: Sequence[Limit], start: float) -> None:
         now = self._resources.clock()
         self._watch(lease, made.outcome, now)
-        ended = EndedAttempt(lease, made.outcome, made.may_have_arrived, limits, now)
-        self._results.append(ended)
+        arrived = made.may_have_arrived
+        self._results.append(EndedAttempt(lease, made.outcome, arrived, limits, start, now))
         if made.outcome.kind not in ANSWERED:
             # the others in its lane are leased when it may be tried again
             lane = lease.incident.lane_id

@@ -15,6 +15,7 @@ import attrs
 import sqlalchemy as sa
 
 from alerthost.outbox import (
+    attempts,
     backend,
     clock_watch,
     delivery_store,
@@ -184,13 +185,13 @@ def reclaim_leases(uow: UnitOfWork, lost: Sequence[sa.Row[Any]], worker_id: str)
             continue
         taken += 1
         stored = incident_store.get(uow.connection, row.incident_id)
-        reason = "the process that was sending it is gone"
+        outcome = Outcome(OutcomeKind.UNCERTAIN, "the process that was sending it is gone")
+        log = {"attempt_log": attempts.add_leased(row, outcome, stored)}
         if uow.may_repeat(stored.incident.ref.action):
-            free = {"worker_id": None, "lease_until": None, "due": uow.now, "reason": reason}
-            delivery_store.update(uow.connection, row.id, **free)
+            free = {"worker_id": None, "lease_until": None, "due": uow.now}
+            delivery_store.update(uow.connection, row.id, **free, reason=outcome.reason, **log)
         else:
-            outcome = Outcome(OutcomeKind.UNCERTAIN, reason)
-            notifier.give_up(uow, row, DeliveryState.UNCERTAIN, outcome, worker_id)
+            notifier.give_up(uow, row, DeliveryState.UNCERTAIN, outcome, worker_id, **log)
         provider_state = stored.provider_state.after(
             Operation(row.operation), delivered=False, may_have_arrived=True
         )

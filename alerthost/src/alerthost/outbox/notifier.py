@@ -79,10 +79,16 @@ def record(
 
 
 def give_up(
-    uow: UnitOfWork, row: sa.Row[Any], state: DeliveryState, outcome: Outcome, worker_id: str
+    uow: UnitOfWork,
+    row: sa.Row[Any],
+    state: DeliveryState,
+    outcome: Outcome,
+    worker_id: str,
+    **changes: Any,
 ) -> None:
     """End a delivery with an outcome of its last attempt, and record its receipt."""
-    delivery_store.finish(uow, row.id, state, outcome=outcome.kind, reason=outcome.reason)
+    result = {"outcome": outcome.kind, "reason": outcome.reason, **changes}
+    delivery_store.finish(uow, row.id, state, **result)
     given_up = Reported(row.uid, row.body, row.attempts, outcome)
     record(uow.connection, UNDELIVERED, [given_up], worker_id)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import sqlalchemy as sa
 
-from alerthost.outbox import backend, delivery_store, incident_store, lane_store, notifier
+from alerthost.outbox import attempts, backend, delivery_store, incident_store, lane_store, notifier
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
 from alerthost.outbox.group_commit import log_afterwards
@@ -61,7 +61,11 @@ def orphan(uow: UnitOfWork, lease: Lease) -> None:
     outcome = Outcome(OutcomeKind.MISCONFIGURED, KEY_GONE)
     rows = delivery_store.find_queued_rows(uow.connection, stored.id)
     for row in rows:
-        notifier.give_up(uow, row, DeliveryState.ORPHANED, outcome, lease.worker_id)
+        sent = row.id == lease.id
+        log = attempts.add_leased(row, outcome, lease.incident) if sent else row.attempt_log
+        notifier.give_up(
+            uow, row, DeliveryState.ORPHANED, outcome, lease.worker_id, attempt_log=log
+        )
     incident_store.close_incident(uow, stored.id, orphaned=True)
     for row in rows:  # so that later submissions of their alerts find the incident
         incident_store.hold(uow, stored.id, delivery_store.delivery_of(row).alert)

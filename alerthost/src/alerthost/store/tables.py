@@ -287,6 +287,7 @@ deliveries: Final = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("late_reported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("finished_at", Moment),
+    sa.Column("attempt_log", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 _partial_index(

@@ -258,6 +258,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("late_reported", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("finished_at", sa.Double()),
+        sa.Column("attempt_log", sa.Text(), server_default="", nullable=False),
         sqlite_autoincrement=True,
     )
     _create_index("ix_deliveries_in_flight", "deliveries", ["lane_id"], "worker_id IS NOT NULL")
