@@ -106,7 +106,11 @@ def test_deliveries_are_printed_as_json(workspace: Workspace) -> None:
 
     [found] = listed(workspace, "deliveries")
 
+    [attempt] = found.pop("attempt_log")
     times = [found.pop(name) for name in ("accepted_at", "finished_at")]
+    times.append(attempt.pop("started_at"))
+    assert attempt.pop("seconds") >= 0
+    assert attempt == {"number": 1, "outcome": "rejected", "reason": "400: no luck"}
     assert all(time.endswith("+00:00") for time in times)
     assert found == {
         "id": 1,

@@ -1,8 +1,9 @@
-"""Deliveries as pages show them: with the exact body, keys masked."""
+"""Deliveries as pages show them: with their attempts and the exact bodies, keys masked."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 import attrs
 
@@ -10,9 +11,40 @@ from alerthost.config.states import delivery_reason, delivery_state
 from alerthost.console.rendering import pretty
 from alerthost.console.view import View
 from alerthost.outbox.admin_rows import DeliveryRow
+from alerthost.outbox.attempts import PastAttempt
 from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState
 from hostspec.delivery import Incident, SendContext
 from hostspec.errors import describe_error
+
+
+@attrs.frozen
+class Message:
+    """A message as it is sent.
+
+    Attributes:
+        target: where it goes, such as a method and a URL.
+        body: as JSON, on several lines; the plan of it where it cannot be shown, and empty if that
+            cannot be read either.
+        fault: why the exact body cannot be shown; empty if it can.
+    """
+
+    target: str
+    body: str
+    fault: str
+
+
+@attrs.frozen
+class ShownAttempt:
+    """An attempt with its message.
+
+    Attributes:
+        unkept: number of attempts before it that are not kept.
+        message: None if it is that of the attempt before.
+    """
+
+    past: PastAttempt
+    unkept: int
+    message: Message | None
 
 
 @attrs.frozen
@@ -23,19 +55,14 @@ class Item:
         state: in the words of all lists.
         reason: why it is in that state; empty for a delivered one.
         service: its name.
-        target: where the message goes, such as a method and a URL.
-        body: the message as JSON, on several lines; the plan of it where it cannot be shown, and
-            empty if that cannot be read either.
-        fault: why the exact body cannot be shown; empty if it can.
+        message: of its last attempt; before the first attempt, of that one.
     """
 
     row: DeliveryRow
     state: str
     reason: str
     service: str
-    target: str
-    body: str
-    fault: str
+    message: Message
 
     @property
     def may_replay(self) -> bool:
@@ -58,22 +85,60 @@ def item_of(view: View, row: DeliveryRow, incident: Incident | None) -> Item:
         row: with its message.
         incident: with the handle that follow-ups need; None if it is gone.
     """
-    target, body, fault = _preview(view, row, incident)
+    context = _context_of(row.log[-1]) if row.log else _next_context(view, row, incident)
     return Item(
         row,
         delivery_state(row),
         delivery_reason(row),
         view.lanes.name_of(row.delivery.ref),
-        target,
-        body,
-        fault,
+        _preview(view, row, context),
     )
 
 
-def _preview(view: View, row: DeliveryRow, incident: Incident | None) -> tuple[str, str, str]:
-    """Return the target, the body, and why the exact body is not known."""
+def attempts_of(view: View, row: DeliveryRow) -> Iterator[ShownAttempt]:
+    """Yield the attempts of a delivery that are kept, with their messages."""
+    last, before = 0, None
+    for each in row.log:
+        message = _preview(view, row, _context_of(each))
+        yield ShownAttempt(each, each.number - last - 1, None if message == before else message)
+        last, before = each.number, message
+
+
+def next_message(view: View, row: DeliveryRow, incident: Incident | None) -> Message | None:
+    """Return the message of the next attempt, or the one in flight; None of an ended delivery."""
+    if row.finished_at is not None:
+        return None
+    return _preview(view, row, _next_context(view, row, incident))
+
+
+def _context_of(attempt: PastAttempt) -> SendContext:
+    return SendContext(
+        handle=attempt.handle,
+        attempt=attempt.number,
+        accepted_at=_time(attempt.accepted_at),
+        now=_time(attempt.started_at),
+        coalesced=attempt.coalesced,
+    )
+
+
+def _next_context(view: View, row: DeliveryRow, incident: Incident | None) -> SendContext:
+    return SendContext(
+        handle=incident.handle if incident else None,
+        attempt=row.attempts if row.sending or row.finished_at else row.attempts + 1,
+        accepted_at=_time(row.accepted_at),
+        now=_time(row.finished_at or view.now),
+        coalesced=row.coalesced,
+    )
+
+
+def _time(moment: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(moment, dt.UTC)
+
+
+def _preview(view: View, row: DeliveryRow, context: SendContext) -> Message:
+    """Return the message of an attempt."""
     if not row.is_readable:
-        return "", "", "its stored text cannot be read"
+        return Message("", "", "its stored text cannot be read")
     planned = pretty(row.delivery.message)
     ref = row.delivery.ref
     action = view.configuration.plugins.actions.get(ref.action)
@@ -81,16 +146,9 @@ def _preview(view: View, row: DeliveryRow, incident: Incident | None) -> tuple[s
     installation = installations.get(ref.installation)
     if action is None or installation is None:
         gone = f"action {ref.action}" if action is None else f"account {ref.installation}"
-        return "", planned, f"the {gone} is not configured any more"
-    context = SendContext(
-        handle=incident.handle if incident else None,
-        attempt=max(row.attempts, 1),
-        accepted_at=dt.datetime.fromtimestamp(row.accepted_at, dt.UTC),
-        now=dt.datetime.fromtimestamp(row.finished_at or view.now, dt.UTC),
-        coalesced=row.coalesced,
-    )
+        return Message("", planned, f"the {gone} is not configured any more")
     try:
         preview = action.preview(row.delivery, installation, context)
-        return str(preview.target), pretty(preview.body), ""
+        return Message(str(preview.target), pretty(preview.body), "")
     except BaseException as error:  # noqa: BLE001 -- whatever a plugin does
-        return "", planned, f"the action {ref.action} {describe_error(error)}"
+        return Message("", planned, f"the action {ref.action} {describe_error(error)}")

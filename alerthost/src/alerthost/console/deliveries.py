@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from alerthost.config.states import BLOCKED, delivery_reason, delivery_state
-from alerthost.console.bodies import item_of
+from alerthost.console.bodies import attempts_of, item_of, next_message
 from alerthost.console.rendering import counted, link
 from alerthost.console.view import MOST, Html, Redirect, View, number_of, service_of
 from alerthost.http.responses import Rejection
@@ -80,9 +80,12 @@ def show(view: View) -> Html:
         row = view.admin.delivery(view.number)
     except AdminError as error:
         raise Rejection(404, "path", str(error)) from None
-    incident = view.admin.lists.incident(row.incident_id)
+    found = view.admin.lists.incident(row.incident_id)
+    incident = found.incident if found else None
     values = {
-        "item": item_of(view, row, incident.incident if incident else None),
+        "item": item_of(view, row, incident),
+        "attempts": list(attempts_of(view, row)),
+        "next": next_message(view, row, incident) if row.log else None,
         "row": row,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }

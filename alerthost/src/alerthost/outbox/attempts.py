@@ -30,7 +30,7 @@ class PastAttempt:
         reason: in the provider's words where it sent any; shortened.
         accepted_at: when its delivery counted as accepted then.
         coalesced: number of deliveries that had been coalesced into it.
-        handle: of its incident then; None if there was none yet.
+        handle: of its incident then; None before it was opened.
     """
 
     number: int
