@@ -32,6 +32,8 @@ PAGES = [
     "/console/accounts",
     "/console/accounts/connect?provider=pagerduty",
     "/console/account/acme",
+    "/console/rules",
+    "/console/rules/new",
     "/console/plugins",
     "/console/activity",
 ]
@@ -42,6 +44,8 @@ CHANGES = [
     "/console/deliveries/1/discard",
     "/console/deliveries/all",
     "/console/alerts/discard",
+    "/console/rules/new",
+    *(f"/console/rules/1{change}" for change in ("", "/switch", "/move", "/delete")),
     "/console/accounts/connect",
     *(
         f"/console/account/acme/{change}"

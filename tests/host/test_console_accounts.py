@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 
 import pytest
 from browsing import Browser
-from serving import Start, post
+from serving import Start, post, serving_provider
 from workspace import CHECKOUT, PLATFORM, STORE_KEY, Workspace
 
 from alerthost.cli.server import Server
@@ -55,20 +54,6 @@ def browser(running: Server, workspace: Workspace) -> Browser:
     assert (page.status, page.title) == (200, "shop")
     assert "The account is connected. Rules can name it now." in page.text
     return browser
-
-
-@contextlib.contextmanager
-def serving_provider(workspace: Workspace, plugin: str) -> Iterator[Server]:
-    """Run with the plugin of another provider, and without an account."""
-    workspace.configure_bare('\n[http]\nlisten = "127.0.0.1:0"\n')
-    file = workspace.folder / "alerthost.toml"
-    text = file.read_text(encoding="utf-8").replace('"pagerduty"', f'"{plugin}"')
-    file.write_text(text, encoding="utf-8")
-    server = Server(file, works=False)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def connect(browser: Browser, workspace: Workspace, **changes: str) -> object:

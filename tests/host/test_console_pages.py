@@ -61,7 +61,7 @@ class TestOverview:
             page = browse(running).open("/console/")
         finally:
             running.stop()
-        assert "There are no rules yet, so no alert pages anyone." in page.text
+        assert "No rule is in force, so no alert pages anyone." in page.text
         assert "Connect one with alerthost connect" in page.text
         assert "No incident is open" in page.text
 

@@ -9,15 +9,18 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 from serving import Process, Start, measured, post, run
 from waiting import wait_until
 from workspace import Workspace, errors_of, line
 
 from alerthost.cli import server as server_module
+from alerthost.config.tables import RuleTable
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.rules import Rules, StoredRule
+from hostspec.settings import key_of
 from pagerduty_plugin.testing import FakePagerDuty
 
 NO_RULE = """
@@ -105,8 +108,10 @@ def test_faulty_rule_of_the_store_is_reported_and_the_others_go_on(workspace: Wo
         "only the other actions of the rule are in force",
         REASON.format("Wide") + "match[0]: > is not an operator; list the values, as in "
         'severity=~"error|critical"; the rule is not in force',
-        REASON.format("Odd") + "colour: unknown; known are name, match, actions, resolve_unknown; "
-        "the rule is not in force",
+        REASON.format("Odd")
+        + "colour: unknown; known are "
+        + ", ".join(key_of(each) for each in attrs.fields(RuleTable))
+        + "; the rule is not in force",
     ]
     explained = workspace.alerthost("explain", "--json", given=line())
     assert explained.stderr.splitlines() == faults

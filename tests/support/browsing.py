@@ -67,11 +67,16 @@ class Page:
             for form in self.html.find_all("form")
             if any(each.get_text(strip=True) == button for each in form.find_all("button"))
         )
+        outside = self.html.select(f'[form="{found["id"]}"]') if found.get("id") else []
         fields = {
             str(each["name"]): _value(each)
-            for each in found.select("[name]")
-            if each.get("type") != "checkbox" or each.has_attr("checked")
+            for each in [*found.select("[name]"), *outside]
+            if each.get("type") not in {"checkbox", "radio"} or each.has_attr("checked")
+            if each.name != "button"
         }
+        pressed = next(each for each in found("button") if each.get_text(strip=True) == button)
+        if pressed.get("name"):
+            fields[str(pressed["name"])] = _value(pressed)
         return str(found["action"]), fields
 
 
@@ -80,7 +85,7 @@ def _value(field: Tag) -> str:
         return field.get_text()
     if field.name == "select":
         chosen = field.select_one("option[selected]") or field.option
-        return chosen.get_text() if chosen else ""
+        return str(chosen.get("value", chosen.get_text())) if chosen else ""
     return str(field.get("value", ""))
 
 

@@ -146,3 +146,17 @@ def run(workspace: Workspace, *arguments: str, **env: str | None) -> Iterator[tu
         if process.popen.poll() is None:
             process.signal(signal.SIGTERM)
             process.end()
+
+
+@contextmanager
+def serving_provider(workspace: Workspace, plugin: str) -> Iterator[Server]:
+    """Run with the plugin of another provider, and without an account."""
+    workspace.configure_bare('\n[http]\nlisten = "127.0.0.1:0"\n')
+    file = workspace.folder / "alerthost.toml"
+    text = file.read_text(encoding="utf-8").replace('"pagerduty"', f'"{plugin}"')
+    file.write_text(text, encoding="utf-8")
+    server = Server(file, works=False)
+    try:
+        yield server
+    finally:
+        server.stop()

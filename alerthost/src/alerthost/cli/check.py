@@ -16,6 +16,7 @@ from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile, ConfigurationError
+from alerthost.config.explanation import describe_action
 from alerthost.config.matchers import matchers_of
 from alerthost.config.plugins import NoDestinationsError, destinations_of
 from alerthost.config.store import open_engine
@@ -285,7 +286,7 @@ def _action_json(use: RuleAction, plans: Mapping[Severity, Plan]) -> dict[str, A
     return {
         "action": use.action.name,
         "installation": use.installation.name,
-        "does": _description(use),
+        "does": describe_action(use),
         "severities": sent,
         "notes": list(dict.fromkeys(notes)),
     }
@@ -294,13 +295,6 @@ def _action_json(use: RuleAction, plans: Mapping[Severity, Plan]) -> dict[str, A
 def _sent_severity(plan: Plan) -> str:
     sent_as = dict.fromkeys(str(delivery.severity) for delivery in plan.deliveries)
     return " and ".join(sent_as) or ("suppressed" if plan.suppressions else _NOWHERE)
-
-
-def _description(use: RuleAction) -> str:
-    try:
-        return use.action.describe(use.settings, use.installation)
-    except Exception as error:  # noqa: BLE001 -- a description is not worth a failed check
-        return f"{use.action.label} (no description: it {describe_error(error)})"
 
 
 def _destinations(loaded: Configuration, source: ConfigFile) -> _Destinations:

@@ -16,6 +16,7 @@ import attrs
 
 from alerthost.config.configuration import Configuration, build
 from alerthost.config.document import ConfigFile, ConfigurationError, absolute_files, refuse
+from alerthost.config.explanation import describe_action
 from alerthost.config.plugins import load_plugins, not_offered, plugin_faults
 from alerthost.config.store import Store, Stored, locate, open_store
 from alerthost.config.tables import account_name_fault
@@ -250,7 +251,7 @@ class Accounts:
         except ConfigurationError as error:
             return [str(fault) for fault in error.faults], []
         return [str(fault) for fault in built.rule_faults()], [
-            f"rule {rule.name!r}: {each.action.describe(each.settings, each.installation)}"
+            f"rule {rule.name!r}: {describe_action(each)}"
             for rule in built.rules
             for each in rule.actions
         ]

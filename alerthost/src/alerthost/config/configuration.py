@@ -63,6 +63,7 @@ class Configuration:
         rules: of the file, then those of the store that are switched on; their ``matches`` are
             `Matching`.
         stored: the contents of the store that it was built from.
+        from_store: the number of rules that are of the store.
         faulty_rules: the rules of the store that are switched on and have faults.
     """
 
@@ -70,7 +71,13 @@ class Configuration:
     installations: tuple[Installation[Any], ...]
     rules: tuple[Rule, ...]
     stored: Stored = attrs.field(factory=Stored)
+    from_store: int = 0
     faulty_rules: tuple[FaultyRule, ...] = ()
+
+    @property
+    def declared_rules(self) -> Sequence[Rule]:
+        """The rules of the file."""
+        return self.rules[: len(self.rules) - self.from_store]
 
     def notes(self) -> Sequence[str]:
         """Return the providers' notes about their installations, each provider's all at once."""
@@ -197,11 +204,13 @@ class _Builder:
             self._fault("rules", "none are defined, so no alert would page anyone")
         names = {table.name for table in rules.values()}
         built = [self._rules.build_stored(each, names) for each in enabled]
+        kept = [rule for rule, _ in built if rule]
         return Configuration(
             self._plugins,
             tuple(self._installations.values()),
-            (*declared, *(rule for rule, _ in built if rule)),
+            (*declared, *kept),
             self._stored,
+            len(kept),
             tuple(faulty for _, faulty in built if faulty),
         )
 

@@ -11,8 +11,9 @@ from alerthost.config.matchers import matchers_of
 from alerthost.outbox.timing import TimedRule
 from hostspec.alert import Alert, Status
 from hostspec.delivery import Delivery
+from hostspec.errors import describe_error
 from hostspec.inprocess.host import Host
-from hostspec.plugins import Rule
+from hostspec.plugins import Rule, RuleAction
 from hostspec.values import to_json
 
 
@@ -37,6 +38,14 @@ def explain(host: Host, alert: Alert) -> dict[str, Any]:
     }
     host.assume(plan)
     return explained
+
+
+def describe_action(use: RuleAction) -> str:
+    """Return a sentence about an action of a rule."""
+    try:
+        return use.action.describe(use.settings, use.installation)
+    except Exception as error:  # noqa: BLE001 -- a description is not worth a failed check
+        return f"{use.action.label} (no description: it {describe_error(error)})"
 
 
 def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:

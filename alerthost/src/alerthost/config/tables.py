@@ -73,7 +73,11 @@ class RuleTable:
     """A table ``[[rules]]``."""
 
     name: str = setting("Name", help="The rule's name in logs and commands.", check=_blank)
-    match: tuple[Any, ...] = setting("Match", help="Matchers; all must match.", default=())
+    match: tuple[Any, ...] = setting(
+        "Match",
+        help='Matchers, such as team="data": all must match. Without any, every alert does.',
+        default=(),
+    )
     expire_after: str = setting(
         "Expire after",
         help="Resolve an alert that was not reported for this long, such as 1h30m; empty for never."

@@ -27,6 +27,8 @@ from alerthost.console import (
     incidents,
     overview,
     plugins,
+    rule_form,
+    rules,
     service_test,
     services,
 )
@@ -69,6 +71,7 @@ NAVIGATION: Final = (
     ("/incidents", "Incidents"),
     ("/deliveries", "Deliveries"),
     ("/alerts", "Alerts"),
+    ("/rules", "Rules"),
     ("/accounts", "Accounts"),
     ("/plugins", "Plugins"),
     ("/activity", "Activity"),
@@ -101,6 +104,9 @@ _PAGES: Final[Mapping[str, Handler]] = {
     "/account/{account}": accounts.show,
     "/account/{account}/service": services.show,
     "/account/{account}/settings": account_settings.show,
+    "/rules": rules.show_list,
+    "/rules/new": rule_form.show,
+    "/rules/{number:row}": rule_form.show,
     "/plugins": plugins.show_list,
     "/activity": activity.show_list,
 }
@@ -112,6 +118,11 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/deliveries/{number:row}/discard": deliveries.discard,
     "/deliveries/all": deliveries.change_all,
     "/alerts/discard": alerts.discard,
+    "/rules/new": rule_form.answer,
+    "/rules/{number:row}": rule_form.answer,
+    "/rules/{number:row}/switch": rules.switch,
+    "/rules/{number:row}/move": rules.move,
+    "/rules/{number:row}/delete": rules.delete,
     "/accounts/connect": connecting.connect,
     "/account/{account}/disconnect": accounts.disconnect,
     "/account/{account}/test": service_test.run,
@@ -249,6 +260,7 @@ class Console:
             origin=backend.table.public_url or str(request.base_url).rstrip("/"),
             open_accounts=self._open_accounts,
             reload=self._reload,
+            reload_errors=self._http.reload_errors,
         )
 
     def _respond(self, handler: Handler, view: View, path: str) -> Response:

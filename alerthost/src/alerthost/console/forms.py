@@ -26,6 +26,8 @@ class Field:
         value: as it is edited; empty for a secret, which is never sent to a browser.
         is_required: whether its setting has no default.
         faults: the reasons why its value is wrong.
+        titles: of the choices; a choice without one is its own.
+        chosen: the choices that are ticked, if there may be several.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Field:
     is_required: bool
     choices: tuple[str, ...]
     faults: tuple[str, ...]
+    titles: Mapping[str, str] = attrs.field(factory=dict)
+    chosen: tuple[str, ...] = ()
 
 
 def fields_of(
@@ -71,7 +75,7 @@ def fields_of(
                     help=info.help,
                     value="" if widget == SECRET else _shown(values.get(key, _default(each))),
                     is_required=each.default is attrs.NOTHING,
-                    choices=info.choices or _members(item),
+                    choices=info.choices or members(item),
                     faults=tuple(
                         fault.reason
                         for fault in faults
@@ -115,7 +119,7 @@ def _widget(declared: Any, item: Any, info: SettingInfo) -> str | None:
         return SECRET
     if is_list(declared):
         return LINES if item is str else None
-    if info.choices or _members(item):
+    if info.choices or members(item):
         return CHOICE
     return _WIDGETS.get(item)
 
@@ -123,7 +127,8 @@ def _widget(declared: Any, item: Any, info: SettingInfo) -> str | None:
 _WIDGETS: Final[Mapping[Any, str]] = {bool: FLAG, int: NUMBER, float: NUMBER, str: TEXT}
 
 
-def _members(item: Any) -> tuple[str, ...]:
+def members(item: Any) -> tuple[str, ...]:
+    """Return the texts of an enum; none for another type."""
     if isinstance(item, type) and issubclass(item, enum.StrEnum):
         return tuple(map(str, item))
     return ()

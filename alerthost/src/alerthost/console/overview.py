@@ -111,6 +111,12 @@ def _problems(view: View, services: list[Service]) -> Iterator[Problem]:
     """Yield the problems, the gravest first."""
     if trouble := view.engine.trouble:
         yield Problem("The store fails", trouble, link("/"))
+    if view.reload_errors:
+        title = "The configuration cannot be reloaded; the previous one stays active"
+        yield Problem(title, "; ".join(view.reload_errors), link("/rules"))
+    for rule in view.configuration.faulty_rules:
+        title = f"Rule {rule.name}: {rule.consequence}"
+        yield Problem(title, "; ".join(map(str, rule.faults)), link("/rules"))
     if any(each.queued for each in services) and not view.admin.is_worked_on():
         detail = "start alerthost run without --no-workers"
         yield Problem("No process delivers the queued alerts", detail, link("/deliveries"))

@@ -34,6 +34,7 @@ HEADERS: Final = {
 
 MEDIA_TYPES: Final = {
     "console.css": "text/css; charset=utf-8",
+    "rule.js": "text/javascript; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

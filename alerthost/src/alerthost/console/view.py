@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -16,9 +16,6 @@ from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.engine import Engine
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MOST: Final = 50
 """Rows of one page of a list."""
@@ -42,7 +39,9 @@ class View:
         client: the address of the browser.
         origin: the scheme and host at which browsers reach this process.
         open_accounts: opens the accounts of the file and the store.
-        reload: uses changed accounts from now on; returns False if the configuration has faults.
+        reload: uses changed accounts and rules from now on; returns False if the configuration
+            has faults.
+        reload_errors: of the last reload; empty if it succeeded.
     """
 
     engine: Engine
@@ -58,6 +57,7 @@ class View:
     origin: str
     open_accounts: Callable[[], AbstractContextManager[Accounts]]
     reload: Callable[[], bool]
+    reload_errors: Sequence[str]
 
     @property
     def admin(self) -> Admin:
