@@ -1,7 +1,7 @@
 #!/bin/sh
-# Puts Debian's Alertmanager, PgBouncer and Chromium under .venv/debian for the tests that run them,
-# without root and without touching the system. The tests that need one are skipped where it
-# cannot be had, so every failure here is a message and exit status 0.
+# Puts Debian's Alertmanager, PgBouncer, Redis and Chromium under .venv/debian for the tests that
+# run them, without root and without touching the system. The tests that need one are skipped where
+# it cannot be had, so every failure here is a message and exit status 0.
 set -u
 
 skip() {
@@ -16,7 +16,7 @@ root=$PWD/.venv/debian
 missing=
 # package:program
 for each in prometheus-alertmanager:usr/bin/prometheus-alertmanager pgbouncer:usr/sbin/pgbouncer \
-    chromium:usr/lib/chromium/chromium; do
+    redis-server:usr/bin/redis-server chromium:usr/lib/chromium/chromium; do
     program=${each#*:}
     [ -e "$root/$program" ] && continue
     command -v "$(basename "$program")" >/dev/null 2>&1 && continue
@@ -43,9 +43,9 @@ apt() {
 apt update || skip "apt-get update failed (offline?)"
 get() {
     case $1 in
-    chromium) # with what it needs and this machine has not, and a font for its pictures
+    chromium | redis-server) # with what it needs and this machine has not, and a font for pictures
         apt --download-only --no-install-recommends --yes -o Debug::NoLocking=1 \
-            install chromium fonts-inter && mv "$work"/cache/archives/*.deb "$work/$1"
+            install "$1" fonts-inter && mv "$work"/cache/archives/*.deb "$work/$1"
         ;;
     *) (cd "$work/$1" && apt download "$1") ;;
     esac

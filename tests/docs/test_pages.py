@@ -16,7 +16,10 @@ PAGES = sorted(
 )
 EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
 CLIENTS = ("alerthost-client/README.md", "docs/client.md")
-INTEGRATIONS = {"docs/integrations/celery.md": {"celery/tasks.pay"}}
+INTEGRATIONS = {
+    "docs/integrations/celery.md": {"celery/tasks.pay"},
+    "docs/integrations/rq.md": {"rq/jobs.pay"},
+}
 CONFIGURED = ("README.md", "docs/operate.md")
 
 
@@ -24,7 +27,7 @@ CONFIGURED = ("README.md", "docs/operate.md")
 def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
     fences = re.findall(r"^```[a-z]+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     if name in INTEGRATIONS:
-        page.integrate(_first_block("docs/client.md", "toml"))
+        page.integrate(_text(name), _first_block("docs/client.md", "toml"))
     assert page.run(ROOT / name) == len(fences)
     if name in INTEGRATIONS:
         expected = INTEGRATIONS[name]

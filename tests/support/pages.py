@@ -24,6 +24,7 @@ from typing import Any
 
 import attrs
 import pytest
+import redises
 from click.testing import CliRunner
 from programs import Program
 from sybil import Document, Example, Region
@@ -43,6 +44,7 @@ SECRETS = "/run/secrets"
 SPOOL = "/var/spool/alerthost"
 ADDRESS = "127.0.0.1:9911"
 LISTEN = "127.0.0.1:9095"
+REDIS = "redis://127.0.0.1:6379"
 
 _FENCES = FencedCodeBlockLexer(language=r"[^\n]+")
 _FILE = re.compile(r"# (\w+\.\w+)\n")
@@ -98,13 +100,16 @@ class Page:
     fake: FakePagerDuty
     address: str = ADDRESS
     listen: str = LISTEN
+    redis: str = REDIS
     printed: str | None = None
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
-    def integrate(self, configuration: str) -> None:
+    def integrate(self, text: str, configuration: str) -> None:
         """Prepare a page about a program that hands its alerts over to ``alerthost``."""
         file = self.folder / "alerthost.toml"
         file.write_text(self._here(configuration), encoding="utf-8")
+        if REDIS in text:
+            self.redis = self.running.enter_context(redises.running(self.folder))
         os.environ["CELERY_BROKER_URL"] = "filesystem://"
         for name in ("data_in", "control"):
             (self.folder / name).mkdir()
@@ -138,7 +143,7 @@ class Page:
     def _here(self, text: str) -> str:
         """Replace the folder and the port of a page by those of the test."""
         text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
-        text = text.replace(SPOOL, str(self.folder / "spool"))
+        text = text.replace(SPOOL, str(self.folder / "spool")).replace(REDIS, self.redis)
         return text.replace(ADDRESS, self.address)
 
     def _write_file(self, source: str) -> str | None:
