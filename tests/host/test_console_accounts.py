@@ -172,7 +172,8 @@ def test_service_is_added_renamed_and_removed(browser: Browser, workspace: Works
     assert [row[0] for row in page.rows()] == ["checkout", "core"]
     edit(browser, "core")
     page = browser.send("Remove core")
-    assert [row[0] for row in page.rows()] == ["checkout"]
+    assert [row[0].split()[0] for row in page.rows()] == ["checkout", "core"]
+    assert page.rows()[1][2] == "none"
     edit(browser)
     assert "Remove checkout" not in browser.page.buttons()  # the last one
     entries = [row[1] for row in browser.open("/console/activity").rows()]
@@ -184,6 +185,47 @@ def test_service_is_added_renamed_and_removed(browser: Browser, workspace: Works
     assert PLATFORM not in browser.page.text
     page = browser.open("/console/account/shop/service?id=none")
     assert (page.status, "There is no service 'none'." in page.text) == (409, True)
+
+
+@pytest.mark.parametrize("by_command", [False, True])
+def test_removed_service_is_listed_with_its_open_incidents(
+    workspace: Workspace, running: Server, browser: Browser, *, by_command: bool
+) -> None:
+    browser.open("/console/account/shop/service")
+    browser.send("Save", name="core", integration_key=PLATFORM)
+    assert "Removed services" not in browser.page.text
+    file = workspace.folder / "alerthost.toml"
+    rules = RULE.replace('["checkout"]', '["checkout", "core"]')
+    text = file.read_text(encoding="utf-8").partition("\n[http]")[0] + rules
+    file.write_text(text, encoding="utf-8")
+    assert running.reload()
+    assert post(running.url, {"key": "disk"}).status == 202
+    running._app.backend.engine.drain()
+    edit(browser, "core")
+    shown = browser.page.html.find("a", string="Show the open incidents")
+    assert shown
+    assert len(browser.open(str(shown["href"])).rows()) == 1
+    edit(browser, "core")
+    if by_command:
+        workspace.alerthost("services", "shop", "remove", "core", "--yes", "--leave")
+        assert running.reload()
+        browser.open("/console/account/shop")
+    else:
+        browser.send("Remove core")
+    name, since, count = browser.page.rows()[-1]
+    assert (name.startswith("core"), since.endswith("ago")) == (not by_command, not by_command)
+    assert count == "1 open"
+    link = browser.page.html.find("a", string="1 open")
+    assert link
+    assert len(browser.open(str(link["href"])).rows()) == 1
+
+    assert post(running.url, {"key": "disk", "status": "resolved"}).status == 202
+    running._app.backend.engine.drain()
+    page = browser.open("/console/account/shop")
+    assert page.rows()[-1][2] == "1 orphaned"
+    link = page.html.find("a", string="1 orphaned")
+    assert link
+    assert len(browser.open(str(link["href"])).rows()) == 1
 
 
 def test_key_is_rotated_in_two_steps(browser: Browser) -> None:

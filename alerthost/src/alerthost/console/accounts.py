@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
@@ -25,6 +27,11 @@ DEEDS = {
 }
 """Confirmations of a change, by the parameter `done`."""
 
+REMOVED = "removed"
+"""The verb of the activity that a service was removed; its masked row is the state before."""
+
+_REMOVED_SHOWN = 100
+
 
 @attrs.frozen
 class Effect:
@@ -42,6 +49,25 @@ class Effect:
     def is_harmful(self) -> bool:
         """Whether rules would break, or incidents could not be closed."""
         return bool(self.incidents or self.rules.faults)
+
+
+@attrs.frozen
+class RemovedService:
+    """A service that is not in its account any more.
+
+    Attributes:
+        id: of its destination.
+        name: the last one; its id where that is not known.
+        since: in seconds of the epoch; None if it was not removed in the console.
+        open: number of its open incidents.
+        orphaned: number of its orphaned incidents.
+    """
+
+    id: str
+    name: str
+    since: float | None
+    open: int = 0
+    orphaned: int = 0
 
 
 def show_list(view: View) -> Html:
@@ -87,11 +113,27 @@ def show(view: View) -> Html:
         "rows": rows,
         "destinations": destinations,
         "reason": reason,
+        "removed": [] if reason else _removed(view, {each.id for each in destinations}),
         "may_edit": stored and table is not None,
         "effect": effect,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
     return Html("account.html", values)
+
+
+def _removed(view: View, present: Collection[str]) -> list[RemovedService]:
+    """Return the services that were removed, without those that are back."""
+    unclosed = view.admin.lists.unclosed(view.account)
+    found: dict[str, RemovedService] = {}
+    for each in view.admin.lists.changes(REMOVED, f"{view.account}/", _REMOVED_SHOWN):
+        with contextlib.suppress(ValueError):  # of a very long row, only a part is kept
+            number = json.loads(each.change.before)["id"]
+            name = each.change.subject.removeprefix(f"{view.account}/")
+            counts = unclosed.get(number, ())
+            found.setdefault(number, RemovedService(number, name, each.at, *counts))
+    for number, counts in unclosed.items():
+        found.setdefault(number, RemovedService(number, number, None, *counts))
+    return [each for each in found.values() if each.id not in present]
 
 
 def _table(

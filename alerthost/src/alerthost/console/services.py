@@ -12,6 +12,7 @@ from alerthost.config.accounts import Accounts
 from alerthost.config.document import ConfigurationError, refuse
 from alerthost.console import accounts as pages
 from alerthost.console import forms
+from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View
 from alerthost.outbox.activity import Change
 from hostspec.errors import Fault
@@ -79,6 +80,7 @@ def _form(view: View, number: str, entered: _Row, faults: Sequence[Fault]) -> Ht
         "has_secret": has_secret,
         "is_rotating": several,
         "effect": effect,
+        "incidents": link("/incidents", service=f"{view.account}/{number}"),
         "faults": forms.general_faults(fields, faults),
     }
     return Html("service.html", values, 422 if faults else 200)
@@ -140,7 +142,7 @@ def remove(view: View) -> Redirect:
     def change(table: DestinationTable[Any], settings: Any, number: str) -> Any:
         return table.save(settings, [row for row in table.rows(settings) if row["id"] != number])
 
-    return _change(view, "removed", change)
+    return _change(view, pages.REMOVED, change)
 
 
 def _change(

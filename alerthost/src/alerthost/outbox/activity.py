@@ -87,5 +87,12 @@ _NEW: Final = sa.insert(activity)
 ENTRIES: Final = sa.select(activity).order_by(activity.c.id.desc()).limit(sa.bindparam("most"))
 """The newest entries."""
 
+
+def entries_of(verb: str, prefix: str) -> sa.Select[Any]:
+    """Select the newest entries of one verb about subjects with a prefix."""
+    of_subject = activity.c.subject.startswith(prefix, autoescape=True)
+    return ENTRIES.where(activity.c.change == verb, of_subject)
+
+
 ENTRIES_BEFORE: Final = ENTRIES.where(activity.c.id < sa.bindparam("before"))
 """The newest entries before one."""

@@ -6,7 +6,7 @@ the last page is as fast as the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -226,6 +226,19 @@ class AdminLists:
         with self._database.read() as connection:
             return tuple(connection.execute(_MARKER).one())
 
+    def unclosed(self, installation: str) -> Mapping[str, tuple[int, int]]:
+        """Count the open and the orphaned incidents in an installation by destination."""
+        query = _UNCLOSED.where(follows_up(self._plugins))
+        with self._database.read() as connection:
+            rows = connection.execute(query, {"installation": installation}).all()
+        return {row.destination: (row.open, row.orphaned) for row in rows}
+
+    def changes(self, verb: str, prefix: str, most: int) -> tuple[Activity, ...]:
+        """Return the newest changes of one verb about subjects with a prefix."""
+        query = activity.entries_of(verb, prefix)
+        with self._database.read() as connection:
+            return tuple(map(activity.build, connection.execute(query, {"most": most})))
+
     def activity(self, after: int | None, most: int) -> Page[Activity]:
         """Return the changes by operators, the newest first."""
         query, given = activity.ENTRIES, {"most": most + 1}
@@ -327,6 +340,20 @@ _LANE: Final = sa.select(lanes.c.id).where(
 )
 
 _OPEN: Final = sa.select(sa.func.count()).where(incidents.c.active)
+
+_UNCLOSED: Final = (
+    sa.select(
+        incidents.c.destination,
+        sa.func.count().filter(incidents.c.active).label("open"),
+        sa.func.count().filter(incidents.c.orphaned).label("orphaned"),
+    )
+    .where(
+        incidents.c.installation == sa.bindparam("installation"),
+        sa.or_(incidents.c.active, incidents.c.orphaned),
+    )
+    .group_by(incidents.c.destination)
+    .order_by(incidents.c.destination)
+)
 
 _MARKER: Final = sa.select(
     sa.select(sa.func.max(submissions.c.id)).scalar_subquery(),
