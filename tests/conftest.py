@@ -38,6 +38,9 @@ for name in ("no_proxy", "NO_PROXY"):
 for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
     os.environ.pop(name, None)
 
+# nor the options of this run for the runs of pytest that tests start
+os.environ.pop("PYTEST_ADDOPTS", None)
+
 # the programs that tests start inherit what a shell in the background or nohup ignores
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -23,7 +23,7 @@ from alerthost.cli.server import Server
 from alerthost.config.plugins import LaneNames
 from alerthost.http import app as app_module
 from alerthost.http import listener as listener_module
-from alerthost.http.app import CACHED_FOR, Readiness
+from alerthost.http.readiness import CACHED_FOR, Readiness
 from alerthost.outbox.admin_rows import Blocked
 from alerthost.store.errors import UnknownCommitError
 from hostspec.delivery import IncidentRef

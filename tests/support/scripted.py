@@ -32,6 +32,9 @@ class Answer:
     raw: bytes = b""
 
 
+NOW = {"Retry-After": "0"}
+
+
 def later(status: int, seconds: int = 0, error: str = "not now") -> Answer:
     """Return an answer that asks to retry after some seconds."""
     return Answer(status, json.dumps({"error": error}), {"Retry-After": str(seconds)})
@@ -51,9 +54,14 @@ class Post:
         return self.headers["idempotency-key"]
 
     @property
+    def lines(self) -> list[tuple[int, bytes]]:
+        """The lines of the body that are not blank, with their numbers."""
+        return [(n, each) for n, each in enumerate(self.body.split(b"\n"), 1) if each.strip()]
+
+    @property
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts of the body."""
-        return [json.loads(line) for line in self.body.splitlines()]
+        return [json.loads(line) for _, line in self.lines]
 
     @property
     def keys(self) -> list[str]:
@@ -67,7 +75,9 @@ class Scripted(http.server.ThreadingHTTPServer):
     Attributes:
         script: the next answers.
         posts: all requests, in order.
-        accepted: keys of alerts that were answered with 202, without repeated requests.
+        refuses: returns the answer to a request with these keys; None for the usual one.
+        full_for: keys that do not fit now; the others of their request are accepted.
+        accepted: keys of accepted alerts, without repeated ones.
     """
 
     daemon_threads = True
@@ -75,9 +85,10 @@ class Scripted(http.server.ThreadingHTTPServer):
     def __init__(self, *script: Answer, port: int = 0) -> None:
         self.script = deque(script)
         self.refuses: Callable[[list[str]], Answer | None] = lambda _keys: None
+        self.full_for: frozenset[str] = frozenset()
         self.posts: list[Post] = []
         self.accepted: list[str] = []
-        self._seen: set[tuple[str, bytes]] = set()
+        self._seen: set[tuple[str, int, bytes]] = set()
         self._changed = threading.Condition()
         super().__init__(("127.0.0.1", port), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -102,11 +113,25 @@ class Scripted(http.server.ThreadingHTTPServer):
         with self._changed:
             self.posts.append(post)
             answer = self.script.popleft() if self.script else self.refuses(post.keys) or Answer()
-            if answer.status == 202 and (post.key, post.body) not in self._seen:
-                self._seen.add((post.key, post.body))
-                self.accepted += post.keys
+            if answer.status == 202:
+                answer = self._accept(post, answer)
             self._changed.notify_all()
         return answer
+
+    def _accept(self, post: Post, answer: Answer) -> Answer:
+        content = json.loads(answer.body) if answer.body.startswith("{") else {}
+        refused = {*content.get("retry", {}).get("lines", ())}
+        faulty = {each["line"] for each in content.get("faulty", ())}
+        for number, line in post.lines:
+            key = json.loads(line)["key"]
+            if key in self.full_for:
+                refused.add(number)
+            elif number not in refused | faulty and (post.key, number, line) not in self._seen:
+                self._seen.add((post.key, number, line))
+                self.accepted.append(key)
+        if not refused or content:
+            return answer
+        return Answer(202, json.dumps({"retry": {"lines": [*refused], "reason": "full"}}), NOW)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

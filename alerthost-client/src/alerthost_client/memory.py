@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
 
 from alerthost_client.alert import DroppedError
-from alerthost_client.batch import LARGEST, Batch, Outcome, Record, Rejection
+from alerthost_client.batch import LARGEST, Batch, Outcome, Progress, Record
 
 MOST_BYTES = 32 * 1024 * 1024
 """Bytes of all queued alerts."""
@@ -29,7 +28,9 @@ class MemoryQueue:
         """Empty the queue in a forked child; the parent posts the alerts."""
         self._lock = threading.RLock()
         self._waiting: deque[Record] = deque()
-        self._posting: Batch | None = None
+        self._batches: dict[str, Batch] = {}
+        self._made = 0
+        self._name = os.urandom(8).hex()
         self._count = 0
         self._size = 0
 
@@ -53,24 +54,39 @@ class MemoryQueue:
             self._size += len(line)
         return lambda: record.outcome
 
-    def take(self) -> Batch | None:
-        """Return the batch to post: the same one until it is settled."""
+    def take(self, after: str) -> Batch | None:
+        """Return the first batch whose key is after another one; None without one."""
         with self._lock:
-            if self._posting is None and self._waiting:
-                records = [self._waiting.popleft()]
-                size = len(records[0].line)
-                while self._waiting and size + len(self._waiting[0].line) <= LARGEST:
-                    size += len(self._waiting[0].line)
-                    records.append(self._waiting.popleft())
-                self._posting = Batch(os.urandom(16).hex(), records)
-            return self._posting
+            for key, batch in self._batches.items():
+                if key > after:
+                    return batch
+            if not self._waiting:
+                return None
+            lines = [self._waiting.popleft()]
+            size = len(lines[0].line)
+            while self._waiting and size + len(self._waiting[0].line) <= LARGEST:
+                size += len(self._waiting[0].line)
+                lines.append(self._waiting.popleft())
+            for number, record in enumerate(lines, start=1):
+                record.number = number
+            self._made += 1
+            key = f"{self._made:012d}-{self._name}"
+            self._batches[key] = Batch(key, lines)
+            return self._batches[key]
 
-    def settle(self, batch: Batch, rejections: Sequence[Rejection]) -> None:
-        """Forget a batch whose alerts are all accepted or rejected."""
-        reasons = {id(each.record): each.reason for each in rejections}
+    def settle(self, batch: Batch, progress: Progress) -> None:
+        """Forget the accepted and the rejected alerts of a batch."""
         with self._lock:
-            for record in batch.records:
-                record.outcome = reasons.get(id(record), "")
-            self._posting = None
-            self._count -= len(batch.records)
-            self._size -= sum(len(record.line) for record in batch.records)
+            for record in progress.accepted:
+                self._forget(record, "")
+            for record, reason in progress.rejected:
+                self._forget(record, reason)
+            if progress.refused:
+                self._batches[batch.key] = Batch(batch.key, progress.refused)
+            else:
+                del self._batches[batch.key]
+
+    def _forget(self, record: Record, outcome: str) -> None:
+        record.outcome = outcome
+        self._count -= 1
+        self._size -= len(record.line)

@@ -1,4 +1,4 @@
-"""Post batches: retry as the answers say, and split a batch that is rejected."""
+"""Post one batch: retry as the answers say, and split a batch that is rejected."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from alerthost_client.alert import LONGEST_SHOWN
-from alerthost_client.batch import Batch, Record, Rejection
+from alerthost_client.batch import Progress, Record, Rejection, body_of
 from alerthost_client.limited_log import LimitedLog
 from alerthost_client.transport import Answer, Kind, Transport
 
@@ -14,6 +14,9 @@ FIRST_PAUSE = 0.1
 """Seconds after the first failed attempt; they double with each further one."""
 
 LONGEST_PAUSE = 10.0
+
+MOST_FAILURES = 3
+"""Attempts at which alerthost fails before a batch is split."""
 
 _FAILURE = "failed attempts"
 
@@ -40,34 +43,58 @@ class Sender:
         self._log = log
         self.failures = 0
 
-    def post(self, batch: Batch) -> Sequence[Rejection] | None:
-        """Post a batch until each of its alerts is accepted or rejected; return the rejected ones.
+    def post(self, key: str, ready: Sequence[Record]) -> Progress | None:
+        """Post alerts until each is accepted, rejected, or refused for now.
 
-        The halves of a rejected batch are posted one after the other, so that a faulty alert
-        costs no other one, and the order is kept.
+        The halves of a body that is rejected, or at which alerthost fails, are posted one after
+        the other, so that one alert costs no other one. An alert stays behind the refused ones of
+        its identity.
+
+        Args:
+            key: of their batch.
+            ready: alerts of the batch, in order.
 
         Returns:
-            None if `pause` gave up; the batch may have been accepted in part.
+            None if `pause` gave up; some may have been accepted.
         """
-        rejections: list[Rejection] = []
-        spans = [(0, len(batch.records))] if batch.records else []
+        progress = Progress()
+        refused: set[tuple[str, str]] = set()
+        spans = [ready] if ready else []
         while spans:
-            first, last = spans.pop()
-            whole = last - first == len(batch.records)
-            key = batch.key if whole else f"{batch.key}.{first}-{last}"
-            answer = self._post(batch.records[first:last], key)
+            records: Sequence[Record] = spans.pop()
+            if refused:
+                states = [(each, each.read().identity) for each in records]
+                progress.refused += [each for each, identity in states if identity in refused]
+                records = [each for each, identity in states if identity not in refused]
+                if not records:
+                    continue
+            tries = MOST_FAILURES if records is ready else 1
+            answer = self._post(key, records, tries)
             if answer is None:
                 return None
-            if answer.kind is Kind.REJECTED and last - first > 1:
-                middle = (first + last) // 2
-                spans += [(middle, last), (first, middle)]
+            if answer.kind is Kind.ACCEPTED:
+                held_back = _sort(records, answer, progress)
+            elif len(records) > 1:
+                middle = len(records) // 2
+                spans += [records[middle:], records[:middle]]
+                continue
             elif answer.kind is Kind.REJECTED:
-                record = batch.records[first]
-                rejections.append(Rejection(record, answer.reason))
-        return rejections
+                progress.rejected.append(Rejection(records[0], answer.reason))
+                continue
+            else:
+                held_back = records
+            if held_back:
+                progress.refused += held_back
+                refused.update(each.read().identity for each in held_back)
+                pause = LONGEST_PAUSE if answer.retry_after is None else answer.retry_after
+                progress.pause = max(progress.pause, pause)
+                text = f"alerthost at {self._transport.url} does not accept some alerts yet"
+                text += f", retrying: {answer.reason}"
+                self._log.write(logging.WARNING, "alerts that are not accepted yet", text)
+        return progress
 
-    def _post(self, records: Sequence[Record], key: str) -> Answer | None:
-        body = b"".join(record.line for record in records)
+    def _post(self, key: str, records: Sequence[Record], tries: int) -> Answer | None:
+        body = body_of(records)
         while True:
             answer = self._transport.post(body, key)
             if answer.kind in {Kind.ACCEPTED, Kind.REJECTED}:
@@ -81,6 +108,9 @@ class Sender:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures - 1, 10))
             if self._pause(pause if answer.retry_after is None else answer.retry_after):
                 return None
+            if answer.kind is Kind.FAILED and tries <= 1:
+                return answer
+            tries -= 1
 
     def _log_failure(self, answer: Answer) -> None:
         level = logging.ERROR if answer.kind is Kind.MISCONFIGURED else logging.WARNING
@@ -92,3 +122,16 @@ def log_rejection(rejection: Rejection) -> None:
     """Log an alert that is not posted again."""
     line = rejection.record.line.decode("utf-8", "replace").strip()
     _log.error("alert lost: %s: %s", rejection.reason, line[:LONGEST_SHOWN])
+
+
+def _sort(records: Sequence[Record], answer: Answer, progress: Progress) -> Sequence[Record]:
+    """Sort alerts that were posted together by their lines; return the refused ones."""
+    refused = []
+    for each in records:
+        if each.number in answer.refused:
+            refused.append(each)
+        elif each.number in answer.faulty:
+            progress.rejected.append(Rejection(each, answer.faulty[each.number]))
+        else:
+            progress.accepted.append(each)
+    return refused

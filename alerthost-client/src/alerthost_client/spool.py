@@ -1,9 +1,10 @@
 """The spool: a folder of alerts on disk, shared by the processes of one machine.
 
 One file ``TIME-ID.open`` is appended to; each line is an alert. To be posted it is renamed to
-``TIME-ID.batch``, and removed when its alerts are accepted. Its name is the Idempotency-Key, so a
-batch that was posted by a process killed before it could remove the file is accepted once. Alerts
-that are not posted again are kept in ``rejected.jsonl``.
+``TIME-ID.batch``, and removed when its alerts are accepted; while others are refused, the accepted
+ones are overwritten with blanks. Its name is the Idempotency-Key, so a batch that was posted by a
+process killed before it could remove the file is accepted once. Alerts that are not posted again
+are kept in ``rejected.jsonl``.
 
 Two locks, which the kernel releases when a process dies: ``write.lock`` for the moment of an append
 or a rename, ``post.lock`` for the one process that posts, so that the order of the appends is kept.
@@ -17,11 +18,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from alerthost_client.batch import LARGEST, Batch, Record, Rejection
+from alerthost_client.batch import LARGEST, Batch, Progress, Record, Rejection
 
 OPEN, BATCH = ".open", ".batch"
 REJECTED = "rejected.jsonl"
@@ -47,9 +48,6 @@ class Spool:
 
     The files get the permissions of the folder, so that a group of users can share it.
 
-    Attributes:
-        last: the alert that this process appended last; None without one.
-
     Raises:
         OSError: the folder cannot be made or used.
     """
@@ -60,7 +58,7 @@ class Spool:
         self._mode = self._folder.stat().st_mode & 0o666
         # held while write.lock is: a fork waits for it, so that no child inherits the lock
         self.lock = threading.RLock()
-        self.last: Appended | None = None
+        self._keys: set[str] = set()  # of batches with alerts of this process
         self._is_writing = False
         self._post_lock: int | None = None
         with self._write_lock():
@@ -69,7 +67,7 @@ class Spool:
     def after_fork_in_child(self) -> None:
         """Leave the lock for posting, and the appended alerts, to the parent."""
         self.lock = threading.RLock()
-        self.last = None
+        self._keys = set()
         self._close_post_lock()
 
     def append(self, line: bytes) -> Appended:
@@ -81,22 +79,32 @@ class Spool:
         """
         with contextlib.ExitStack() as stack:
             with self._write_lock():
-                found = self._files(OPEN)
+                files = self._files(OPEN, BATCH)
+                self._keys.intersection_update(each.stem for each in files)
+                found = [each for each in files if each.suffix == OPEN]
                 path = found[0] if found else self._new_path()
                 descriptor = self._open(path, os.O_RDWR | os.O_APPEND)
                 stack.callback(os.close, descriptor)
                 if not found:
                     self._sync_folder()
                 at, size = _write(descriptor, line)
-                appended = self.last = Appended(path.stem, at)
+                self._keys.add(path.stem)
                 if size >= LARGEST:
                     path.rename(path.with_suffix(BATCH))
             os.fsync(descriptor)  # without the lock: the appends of several processes share one
-        return appended
+        return Appended(path.stem, at)
 
     def is_empty(self) -> bool:
         """Check whether all alerts of all processes are settled."""
         return not self._files(OPEN, BATCH)
+
+    def is_flushed(self) -> bool:
+        """Check whether all batches with alerts of this process are settled."""
+        with self.lock:
+            keys = tuple(self._keys)
+        return not any(
+            (self._folder / f"{key}{suffix}").exists() for key in keys for suffix in (OPEN, BATCH)
+        )
 
     def may_end(self) -> bool:
         """Check whether this process may end: nothing is left, or another process posts it.
@@ -112,20 +120,24 @@ class Spool:
         is_empty = self.is_empty()
         return (is_released and is_empty) or not self._acquire()
 
-    def take(self) -> Batch | None:
-        """Return the oldest batch; None if the spool is empty, or another process posts.
+    def take(self, after: str) -> Batch | None:
+        """Return the oldest batch whose key is after another one; None without one.
 
-        A batch is the same one until it is settled. The lock for posting is held until
-        `release`, or until there is nothing to post.
+        None as well if another process posts. A batch keeps its alerts until they are settled. The
+        lock for posting is held until `release`, or until there is nothing to post.
 
         Raises:
             OSError: the folder cannot be read or written.
         """
         if not self._acquire():
             return None
-        sealed = self._files(BATCH) or self._seal()
+        sealed = self._batches(after)
         if not sealed:
-            self.release()
+            self._seal()
+            sealed = self._batches(after)  # appends may have filled one meanwhile
+        if not sealed:
+            if not self._files(BATCH):
+                self.release()
             return None
         path = sealed[0]
         # if the machine lost the name or the end of the file, one key would have two bodies
@@ -134,34 +146,49 @@ class Spool:
             os.fsync(file.fileno())
             lines = file.readlines()
         records, cut, at = [], [], 0
-        for line in lines:
+        for number, line in enumerate(lines, start=1):
+            record = Record(line, number, at)
             if _is_alert(line):
-                records.append(Record(line, at))
-            else:
-                cut.append(Rejection(Record(line, at), CUT))
+                records.append(record)
+            elif line.strip():
+                cut.append(Rejection(record, CUT))
             at += len(line)
         return Batch(path.stem, records, cut)
 
-    def settle(self, batch: Batch, rejections: Sequence[Rejection]) -> None:
-        """Remove a batch whose alerts are all accepted or rejected; keep the rejected ones.
+    def settle(self, batch: Batch, progress: Progress) -> None:
+        """Remove the accepted and the rejected alerts of a batch; keep the rejected ones.
 
         Raises:
-            OSError: the folder cannot be written; the batch is taken again.
+            OSError: the folder cannot be written; the alerts are taken again.
         """
-        if rejections:
+        rejected = [*batch.cut, *progress.rejected]
+        if rejected:
             descriptor = self._open(self._folder / REJECTED, os.O_RDWR | os.O_APPEND)
             try:
-                _write(descriptor, b"".join(_kept(batch, each) for each in rejections))
+                _write(descriptor, b"".join(_kept(batch, each) for each in rejected))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        (self._folder / f"{batch.key}{BATCH}").unlink()
+        path = self._folder / f"{batch.key}{BATCH}"
+        if not progress.refused:
+            path.unlink()
+        else:
+            with path.open("r+b") as file:
+                for record in [*progress.accepted, *(each.record for each in rejected)]:
+                    file.seek(record.at)
+                    file.write(b" " * len(record.line.rstrip(b"\n")))
 
     def outcome(self, appended: Appended) -> str | None:
         """Return the `Outcome` of an alert, whichever process posts it."""
         for suffix in (OPEN, BATCH):  # in this order: it is renamed from one to the other
-            if (self._folder / f"{appended.key}{suffix}").exists():
-                return None
+            try:
+                file = (self._folder / f"{appended.key}{suffix}").open("rb")
+            except FileNotFoundError:
+                continue
+            with file:
+                file.seek(appended.at)
+                if file.read(1) != b" ":
+                    return None
         try:
             lines = (self._folder / REJECTED).read_bytes().splitlines()
         except FileNotFoundError:
@@ -211,16 +238,14 @@ class Spool:
             finally:
                 self._is_writing = False
 
-    def _seal(self) -> list[Path]:
-        """Turn the open file into a batch; nothing is appended to it from then on.
-
-        Returns:
-            All batches: appends may have filled one since the caller looked.
-        """
+    def _seal(self) -> None:
+        """Turn the open file into a batch; nothing is appended to it from then on."""
         with self._write_lock():
             for path in self._files(OPEN):
                 path.rename(path.with_suffix(BATCH))
-            return self._files(BATCH)
+
+    def _batches(self, after: str) -> list[Path]:
+        return [each for each in self._files(BATCH) if each.stem > after]
 
     def _files(self, *suffixes: str) -> list[Path]:
         return sorted(each for each in self._folder.iterdir() if each.name.endswith(suffixes))

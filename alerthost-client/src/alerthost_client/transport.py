@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,8 +19,8 @@ from alerthost_client.alert import LONGEST_SHOWN, ClientError
 ATTEMPT_WITHIN = 30.0
 """Seconds of one attempt in all."""
 
-LARGEST_ANSWER = 64 * 1024
-"""Bytes of a response that are read."""
+LARGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes of a response that are read; alerthost lists all alerts that it does not accept."""
 
 LONGEST_PAUSE = 300.0
 """Seconds of a Retry-After that are respected."""
@@ -36,7 +36,9 @@ class Kind(enum.Enum):
     REJECTED = "rejected"
     """The same body is never accepted."""
     RETRY = "retry"
-    """It may be accepted later."""
+    """It may be accepted later, as may all others."""
+    FAILED = "failed"
+    """alerthost failed at it; others may be accepted."""
     MISCONFIGURED = "misconfigured"
     """It may be accepted later, once the operator has fixed the address or the token."""
 
@@ -45,14 +47,18 @@ class Answer(NamedTuple):
     """The result of one attempt.
 
     Attributes:
-        kind: accepted, rejected, or retry.
+        kind: of the whole request.
         reason: for the log.
         retry_after: seconds that alerthost asks to wait; None if it does not say.
+        refused: numbers of the lines that are to be posted again, if the others are accepted.
+        faulty: why lines are rejected, if the others are accepted.
     """
 
     kind: Kind
     reason: str = ""
     retry_after: float | None = None
+    refused: Collection[int] = ()
+    faulty: Mapping[int, str] = {}
 
 
 def classify(status: int, retry_after: str | None, body: bytes) -> Answer:
@@ -60,16 +66,30 @@ def classify(status: int, retry_after: str | None, body: bytes) -> Answer:
 
     Only 202 is an acceptance: another server at the address may answer 200.
     """
-    if status == http.client.ACCEPTED:
-        return Answer(Kind.ACCEPTED)
-    reason = f"{status}: {_error(body)}"
-    if status in {400, 413, 422}:
-        return Answer(Kind.REJECTED, reason)
     pause = None
     if retry_after is not None and re.fullmatch(r"[0-9]{1,9}", retry_after.strip()):
         pause = min(float(retry_after), LONGEST_PAUSE)
-    is_passing = status in {408, 425, 429} or status >= _SERVER_ERROR
+    if status == http.client.ACCEPTED:
+        return _accepted(body, pause)
+    reason = f"{status}: {_error(body)}"
+    if status in {400, 413, 422}:
+        return Answer(Kind.REJECTED, reason)
+    if status == _SERVER_ERROR:
+        return Answer(Kind.FAILED, reason, pause)
+    is_passing = status in {408, 425, 429} or status > _SERVER_ERROR
     return Answer(Kind.RETRY if is_passing else Kind.MISCONFIGURED, reason, pause)
+
+
+def _accepted(body: bytes, pause: float | None) -> Answer:
+    """Return which lines were accepted; none if the response was cut off."""
+    try:
+        content = json.loads(body)
+        retry = content.get("retry") or {"lines": (), "reason": ""}
+        faulty = {each["line"]: str(each["reason"]) for each in content.get("faulty", ())}
+        reason, refused = str(retry["reason"]), frozenset(retry["lines"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return Answer(Kind.RETRY, f"202 with an unknown body: {_error(body)}", pause)
+    return Answer(Kind.ACCEPTED, reason, pause, refused, faulty)
 
 
 class Transport:
@@ -95,7 +115,7 @@ class Transport:
         self.url = url
         self._host = parts.hostname
         self._is_tls = parts.scheme == "https"
-        self._path = f"{parts.path.rstrip('/')}/alerts"
+        self._path = f"{parts.path.rstrip('/')}/alerts?partial=true"
         self._token = token
 
     def post(self, body: bytes, key: str) -> Answer:

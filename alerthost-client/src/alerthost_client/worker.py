@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from alerthost_client import lifecycle
 from alerthost_client.alert import DroppedError
-from alerthost_client.batch import Batch, Outcome
+from alerthost_client.batch import Batch, Outcome, Progress
 from alerthost_client.limited_log import LimitedLog
 from alerthost_client.memory import MemoryQueue
+from alerthost_client.poster import Poster, Queue
 from alerthost_client.sender import Sender, log_rejection
 from alerthost_client.transport import Transport, describe
 
@@ -94,6 +95,10 @@ class Worker:
         self._give_up_at = math.inf
         self._flush_end: float | None = None
         self._accepted = self._rejected = self._dropped = 0
+        self._memory_poster = Poster(self._memory, self._sender, self._settle)
+        self._poster = self._memory_poster  # of the spool, if there is one
+        if self._spool is not None:
+            self._poster = Poster(self._spool, self._sender, self._settle)
 
     @property
     def stats(self) -> Stats:
@@ -199,7 +204,7 @@ class Worker:
         def is_done() -> bool:
             if len(self._memory):
                 return False
-            if self._spool is None or self._sender.failures:
+            if self._spool is None or self._sender.failures or self._poster.holds:
                 return True
             try:
                 return self._spool.may_end()
@@ -208,6 +213,7 @@ class Worker:
                 return True
 
         with self._state:
+            self._memory_poster.hurry(HURRY)
             self._is_hurried = self._is_woken = True
             self._state.notify_all()
         self._wait_until(is_done, self._flush_end)
@@ -222,8 +228,7 @@ class Worker:
         return self._thread if self._thread is not None and self._thread.is_alive() else None
 
     def _is_flushed(self) -> bool:
-        spool = self._spool
-        if spool is not None and spool.last is not None and spool.outcome(spool.last) is None:
+        if self._spool is not None and not self._spool.is_flushed():
             return False
         return not len(self._memory)
 
@@ -274,32 +279,29 @@ class Worker:
                 self._log_unreadable(error)
                 pause = FAILED_PAUSE
             else:
-                if pause < LOOK_EVERY:
+                if pause < LOOK_EVERY and not self._poster.holds:
                     return pause
-        batch = self._memory.take()
-        return pause if batch is None else self._post(self._memory, batch)
+        if self._memory_poster.post_next():
+            return 0.0
+        return min(pause, self._memory_poster.due_in())
+
+    def _post_spooled(self, spool: Spool) -> float:
+        if self._poster.post_next():
+            return 0.0
+        with self._state:
+            self._state.notify_all()  # `take` released the lock for posting
+        return LOOK_EVERY if spool.is_empty() else LOOK_AGAIN
 
     def _log_unreadable(self, error: OSError) -> None:
         text = f"spool: cannot be read or emptied ({describe(error)})"
         self._log.write(logging.ERROR, "reading the spool", text)
 
-    def _post_spooled(self, spool: Spool) -> float:
-        batch = spool.take()
-        if batch is not None:
-            return self._post(spool, batch)
-        with self._state:
-            self._state.notify_all()  # `take` released the lock for posting
-        return LOOK_EVERY if spool.is_empty() else LOOK_AGAIN
-
-    def _post(self, source: Spool | MemoryQueue, batch: Batch) -> float:
-        rejected = self._sender.post(batch)
-        if rejected is not None:
-            lost = [*batch.cut, *rejected]
-            for rejection in lost:
-                log_rejection(rejection)
-            with self._state:  # who sees that an alert is settled sees it counted
-                source.settle(batch, lost)
-                self._accepted += len(batch.records) - len(rejected)
-                self._rejected += len(lost)
-                self._state.notify_all()
-        return 0.0
+    def _settle(self, queue: Queue, batch: Batch, progress: Progress) -> None:
+        lost = [*batch.cut, *progress.rejected]
+        for rejection in lost:
+            log_rejection(rejection)
+        with self._state:  # who sees that an alert is settled sees it counted
+            queue.settle(batch, progress)
+            self._accepted += len(progress.accepted)
+            self._rejected += len(lost)
+            self._state.notify_all()

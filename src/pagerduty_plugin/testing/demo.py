@@ -14,6 +14,8 @@ from pagerduty_plugin.testing.misbehaviour import failing
 
 _SERVICES: Final = ("checkout", "platform", "data")
 
+_SEVERITIES: Final = ("critical", "error", "warning", "info")
+
 _FAILURES: Final = 3
 """Events of the last service that fail at a time."""
 
@@ -76,13 +78,18 @@ class PagerDutyDemo(Demo):
         self._fake.misbehave(failing(), times=_FAILURES, key=self._keys[_SERVICES[-1]])
 
     def table(self) -> Table:
-        """Return the incidents as PagerDuty would list them."""
+        """Return the incidents, the most severe ones first."""
         columns = ("no.", "service", "severity", "state", "events", "summary")
-        return Table("Incidents at PagerDuty", columns, tuple(map(_row, self._fake.incidents)))
+        incidents = sorted(self._fake.incidents, key=_rank)
+        return Table("Incidents at PagerDuty", columns, tuple(map(_row, incidents)))
 
     def next_steps(self) -> str:
         """Return how to use a real account."""
         return _NEXT_STEPS
+
+
+def _rank(incident: Incident) -> tuple[int, str, str]:
+    return _SEVERITIES.index(incident.severity), incident.service, incident.summary
 
 
 def _row(incident: Incident) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ Blocking work (the store, secrets) runs in threads, so that one slow request del
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import attrs
 from starlette.applications import Starlette
@@ -27,6 +28,8 @@ from alerthost.config.tables import HttpTable
 from alerthost.http import responses
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.metrics import Metrics
+from alerthost.http.partial import find_unfit, parse_each_line
+from alerthost.http.readiness import Readiness
 from alerthost.http.request import (
     JSON,
     JSON_LINES,
@@ -44,7 +47,6 @@ from alerthost.ingest.json_alerts import (
     not_json,
     parse_body,
 )
-from alerthost.outbox.admin import Admin
 from alerthost.outbox.engine import Engine
 from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import parse_json
@@ -60,13 +62,6 @@ METRICS: Final = "/metrics"
 PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS)
 """The paths that exist."""
 
-CACHED_FOR: Final = 5.0
-"""Seconds for which the blocked lanes are cached: callers need no token, and finding the lanes
-takes longer the more deliveries are queued."""
-
-MOST_LANES: Final = 10
-"""Lanes that are named as blocked."""
-
 _OTHER: Final = "other"
 _TOO_LARGE: Final = 413
 
@@ -75,6 +70,8 @@ Present = Callable[[Request, Rejection, int], Response]
 """Builds the response to a rejected request, with a status."""
 Parse = Callable[[bytes, str, int], Sequence[ParsedAlert]]
 """Parses a body, by its content type and with a limit of alerts."""
+Accept = Callable[["Backend", bytes, str], Response]
+"""Accepts a body, by its content type."""
 
 
 def _as_json(_request: Request, rejection: Rejection, status: int) -> Response:
@@ -247,7 +244,16 @@ class HttpApp:
         def parse_alerts(body: bytes, media_type: str, most: int) -> Sequence[ParsedAlert]:
             return parse_body(body, lines=media_type in JSON_LINES, most=most)
 
-        return await self._post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
+        match request.query_params.get("partial"):
+            case None:
+                return await self._post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
+            case "true":
+                return await self._post_lines(request)
+            case other:
+                reason = (
+                    f"partial: {shortened(other)} is unknown; use partial=true, or leave it out"
+                )
+                raise Rejection(400, "partial", reason)
 
     async def _webhook(self, request: Request) -> Response:
         scope = request.query_params.get("scope", "")
@@ -269,22 +275,36 @@ class HttpApp:
     async def _post(
         self, request: Request, path: str, content_types: Sequence[str], parse_alerts: Parse
     ) -> Response:
+        def accept(backend: Backend, body: bytes, media_type: str) -> Response:
+            parsed = parse_alerts(body, media_type, backend.table.most_alerts)
+            return self._accept(backend, request, path, body, parsed)
+
+        return await self._receive(request, content_types, accept)
+
+    async def _post_lines(self, request: Request) -> Response:
+        def accept(backend: Backend, body: bytes, _media_type: str) -> Response:
+            return self._accept_lines(backend, request, body)
+
+        return await self._receive(request, JSON_LINES, accept)
+
+    async def _receive(
+        self, request: Request, content_types: Sequence[str], accept: Accept
+    ) -> Response:
         backend = self.backend
         table = backend.table
         await self.threads.work(0, lambda: authenticate(request, table))
         reading = received(request, content_types, self.threads, table.largest_body)
         async with reading as (body, media_type):
 
-            def accept() -> Response:
+            def work() -> Response:
                 check_body(body)
                 try:
-                    parsed = parse_alerts(body, media_type, table.most_alerts)
+                    return accept(backend, body, media_type)
                 except TooManyAlertsError as error:
                     reason = f"{error} (http.most_alerts)"
                     raise Rejection(_TOO_LARGE, "too_many_alerts", reason) from None
-                return self._accept(backend, request, path, body, parsed)
 
-            return await self.threads.work(len(body), accept)
+            return await self.threads.work(len(body), work)
 
     def _accept(
         self,
@@ -303,59 +323,65 @@ class HttpApp:
             raise Rejection(400, "faulty", "nothing was accepted", faults=faults)
         key = request.headers.get("idempotency-key")
         ids = _submission_ids(key, body, len(alerts)) if key else None
-        try:
+        with _store_failures():
             if (full := backend.backpressure.admit(alerts)) is not None:
                 reason = f"{full}; retry after {RETRY_AFTER} s"
                 raise Rejection(429, "backlog_full", reason, retry=True)
             expires_at = [each.expires_at for each in valid]
             accepted = backend.engine.accept_many(alerts, submission_ids=ids, expires_at=expires_at)
-        except StoreError as error:
-            reason, log = _store_failure(error), f"the store fails: {error}"
-            raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
         self._metrics.count("accepted", path, by=len(alerts))
-        if faulty := len(parsed) - len(alerts):
-            self._metrics.count("faulty_alerts", path, by=faulty)
+        self._note_faulty(request, path, faults, len(parsed) - len(alerts), len(parsed))
+        return responses.accepted(accepted, alerts, faults)
+
+    def _accept_lines(self, backend: Backend, request: Request, body: bytes) -> Response:
+        """Store the alerts of the lines that are valid and fit now."""
+        key = request.headers.get("idempotency-key") or secrets.token_hex(16)
+        lines = parse_each_line(body, key, backend.table.most_alerts)
+        now = dt.datetime.now(dt.UTC)
+        with _store_failures():
+            unfit = find_unfit(lines, backend.backpressure.admit)
+            fit = [each for each in lines if each.parsed.alert and each.number not in unfit]
+            valid = [each.parsed.as_of(now) for each in fit]
+            backend.engine.accept_many(
+                [each.alert for each in valid if each.alert is not None],
+                submission_ids=[each.submission_id for each in fit],
+                expires_at=[each.expires_at for each in valid],
+            )
+        self._metrics.count("accepted", ALERTS, by=len(fit))
+        faulty = [each for each in lines if each.parsed.alert is None]
+        faults = responses.faults_of([each.parsed for each in faulty])
+        self._note_faulty(request, ALERTS, faults, len(faulty), len(lines))
+        if unfit:
+            self._metrics.count("refused_alerts", ALERTS, by=len(unfit))
+            client, reason = client_of(request), next(iter(unfit.values()))
+            text = f"refused {len(unfit)} alerts of {len(lines)} posted to {ALERTS} from {client}"
+            line = f"{text}, until they are posted again: {reason}"
+            self._rejections.write(
+                client, f"{ALERTS} refused alerts", line, kind=kind_of(reason, ())
+            )
+        return responses.accepted_in_part(len(fit), unfit, faulty)
+
+    def _note_faulty(
+        self, request: Request, path: str, faults: responses.Faults, number: int, total: int
+    ) -> None:
+        """Log and count faulty alerts of a request whose other alerts were accepted."""
+        if number:
+            self._metrics.count("faulty_alerts", path, by=number)
             client = client_of(request)
-            text = f"skipped {faulty} faulty alerts of {len(parsed)} posted to {path}"
+            text = f"skipped {number} faulty alerts of {total} posted to {path}"
             line = f"{text} from {client}: {first_fault(faults)}"
             kind = kind_of("", faults)
             self._rejections.write(client, f"{path} faulty alerts", line, kind=kind)
-        return responses.accepted(accepted, alerts, faults)
 
 
-class Readiness:
-    """Checks the engine and its store; with `works`, workers must run in this process."""
-
-    def __init__(self, *, works: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._works = works
-        self._clock = clock
-        self._warnings: Sequence[str] = ()
-        self._checked_at = -CACHED_FOR
-
-    def check(self, engine: Engine, lanes: LaneNames) -> dict[str, Any]:
-        """Return ``ready``, with ``reasons`` if it is not, and ``warnings`` that do not matter."""
-        reasons = ["the workers do not run"] if self._works and not engine.working else []
-        warnings: Sequence[str] = ()
-        try:
-            engine.admin.deliveries(most=1)
-            warnings = self._blocked_lanes(engine.admin, lanes)
-            fails = bool(engine.check_store())
-        except StoreError:
-            fails = True
-        if fails:
-            reasons.append("the store fails")  # not why: the reason has its address
-        optional = {"reasons": reasons, "warnings": warnings}
-        return {"ready": not reasons} | {name: each for name, each in optional.items() if each}
-
-    def _blocked_lanes(self, admin: Admin, lanes: LaneNames) -> Sequence[str]:
-        now = self._clock()
-        if now - self._checked_at >= CACHED_FOR:
-            names = sorted({lanes.name_of(each.ref) for each in admin.blocked()})
-            named = [f"{name} is blocked until it is fixed" for name in names[:MOST_LANES]]
-            more = len(names) - len(named)
-            self._warnings = [*named, f"{more} more lanes are blocked"] if more else named
-            self._checked_at = now
-        return self._warnings
+@contextlib.contextmanager
+def _store_failures() -> Iterator[None]:
+    """Turn an error of the store into the response to its request."""
+    try:
+        yield
+    except StoreError as error:
+        reason, log = _store_failure(error), f"the store fails: {error}"
+        raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
 
 
 def _store_failure(error: StoreError) -> str:

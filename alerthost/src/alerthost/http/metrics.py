@@ -43,6 +43,7 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "requests": ("Answered requests.", ("path", "status")),
     "rejected_requests": ("Rejected requests.", ("path", "status", "reason")),
     "faulty_alerts": ("Faulty alerts in requests whose other alerts were accepted.", ("path",)),
+    "refused_alerts": ("Alerts that did not fit, in requests that accept others.", ("path",)),
     "accepted": ("Accepted submissions.", ("path",)),
     "unmatched": ("Firing submissions that no rule matches.", ()),
     "outdated": ("Submissions that repeat an ended episode, or are older than the state.", ()),

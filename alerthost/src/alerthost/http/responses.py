@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 from starlette.responses import JSONResponse, Response
 
+from alerthost.http.partial import Line
 from alerthost.ingest.json_alerts import ParsedAlert
 from hostspec.alert import Alert
 from hostspec.text import shorten
@@ -25,7 +26,8 @@ _LONGEST_TEXT: Final = 200
 _VARIABLE: Final = re.compile(r"""\d+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 """Numbers and quoted texts: they differ from request to request."""
 
-_Faults = Sequence[Mapping[str, str]]
+Faults = Sequence[Mapping[str, str]]
+"""Each with ``location``, ``path`` and ``reason``."""
 
 
 @attrs.define(eq=False, str=False)
@@ -46,7 +48,7 @@ class Rejection(Exception):  # noqa: N818 -- a response, not an error of alertho
     cause: str
     reason: str
     retry: bool = attrs.field(default=False, kw_only=True)
-    faults: _Faults = attrs.field(default=(), kw_only=True)
+    faults: Faults = attrs.field(default=(), kw_only=True)
     headers: Mapping[str, str] | None = attrs.field(default=None, kw_only=True)
     error: str = attrs.field(default="", kw_only=True)
 
@@ -54,13 +56,13 @@ class Rejection(Exception):  # noqa: N818 -- a response, not an error of alertho
         return f"{self.reason}: {first_fault(self.faults)}" if self.faults else self.reason
 
 
-def first_fault(faults: _Faults) -> str:
+def first_fault(faults: Faults) -> str:
     """Return the first fault as text, and the number of the others."""
     others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"{shortened(': '.join(filter(None, faults[0].values())))}{others}"
 
 
-def kind_of(reason: str, faults: _Faults) -> str:
+def kind_of(reason: str, faults: Faults) -> str:
     """Return a reason and its first fault without numbers and quoted texts."""
     fault = ": ".join(faults[0].values()) if faults else ""
     return shortened(_VARIABLE.sub("#", f"{reason}: {fault}"))
@@ -71,7 +73,7 @@ def shortened(text: str) -> str:
     return shorten(text, _LONGEST_TEXT)
 
 
-def accepted(ids: Sequence[str], alerts: Sequence[Alert], faults: _Faults = ()) -> Response:
+def accepted(ids: Sequence[str], alerts: Sequence[Alert], faults: Faults = ()) -> Response:
     """Build the response to a request with stored alerts, and the faults of the others."""
     left = MOST_SHOWN
     submissions = []
@@ -96,6 +98,26 @@ def accepted(ids: Sequence[str], alerts: Sequence[Alert], faults: _Faults = ()) 
     return JSONResponse(content | _shown(faults), 202)
 
 
+def accepted_in_part(number: int, unfit: Mapping[int, str], faulty: Sequence[Line]) -> Response:
+    """Build the response to JSON lines; unlike others, it lists all that is not accepted.
+
+    Args:
+        number: of accepted alerts.
+        unfit: why lines are to be posted again, by their number.
+        faulty: lines that are not valid.
+    """
+    content: dict[str, Any] = {"accepted": number}
+    if unfit:
+        content["retry"] = {"lines": list(unfit), "reason": shortened(next(iter(unfit.values())))}
+    if faulty:
+        content["faulty"] = [
+            {"line": each.number, "reason": first_fault(faults_of([each.parsed]))}
+            for each in faulty
+        ]
+    headers = {"Retry-After": str(RETRY_AFTER)} if unfit else None
+    return JSONResponse(content, 202, headers=headers)
+
+
 def rejected(rejection: Rejection, status: int) -> Response:
     """Build the response to a rejected request."""
     headers = dict(rejection.headers or {})
@@ -105,7 +127,7 @@ def rejected(rejection: Rejection, status: int) -> Response:
     return JSONResponse(content, status, headers=headers)
 
 
-def faults_of(parsed: Sequence[ParsedAlert]) -> _Faults:
+def faults_of(parsed: Sequence[ParsedAlert]) -> Faults:
     """Return all faults of the alerts, each with its location in the body."""
     return [
         {
@@ -118,7 +140,7 @@ def faults_of(parsed: Sequence[ParsedAlert]) -> _Faults:
     ]
 
 
-def _shown(faults: _Faults) -> dict[str, Any]:
+def _shown(faults: Faults) -> dict[str, Any]:
     if not faults:
         return {}
     content: dict[str, Any] = {"faults": faults[:MOST_SHOWN]}
