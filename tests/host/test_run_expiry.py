@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from serving import Start, post
+from serving import Start, ask, post
 from workspace import Workspace, line
 
 from alerthost.outbox import timing
@@ -13,6 +13,16 @@ from alerthost.outbox import timing
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the least lifetime to zero."""
     monkeypatch.setattr(timing, "LEAST_LIFETIME", 0.0)
+
+
+@pytest.mark.usefixtures("_at_once")
+def test_an_alert_of_lines_accepted_one_by_one_expires(start: Start, workspace: Workspace) -> None:
+    kind = {"Content-Type": "application/x-ndjson"}
+    past = line(expires_at="2026-11-01T00:00:00Z")
+    assert ask(start().url, "POST", "/alerts?partial=true", past, kind).json == {"accepted": 1}
+    workspace.fake.wait_for(
+        lambda fake: [each.state for each in fake.incidents] == ["resolved"] * 2, 60
+    )
 
 
 @pytest.mark.usefixtures("_at_once")

@@ -6,13 +6,12 @@ Blocking work (the store, secrets) runs in threads, so that one slow request del
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -48,7 +47,6 @@ from alerthost.ingest.json_alerts import (
     parse_body,
 )
 from alerthost.outbox.engine import Engine
-from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import parse_json
 from hostspec.plugins.limited_log import LimitedLog
 
@@ -323,7 +321,7 @@ class HttpApp:
             raise Rejection(400, "faulty", "nothing was accepted", faults=faults)
         key = request.headers.get("idempotency-key")
         ids = _submission_ids(key, body, len(alerts)) if key else None
-        with _store_failures():
+        with responses.store_failures():
             if (full := backend.backpressure.admit(alerts)) is not None:
                 reason = f"{full}; retry after {RETRY_AFTER} s"
                 raise Rejection(429, "backlog_full", reason, retry=True)
@@ -338,7 +336,7 @@ class HttpApp:
         key = request.headers.get("idempotency-key") or secrets.token_hex(16)
         lines = parse_each_line(body, key, backend.table.most_alerts)
         now = dt.datetime.now(dt.UTC)
-        with _store_failures():
+        with responses.store_failures():
             unfit = find_unfit(lines, backend.backpressure.admit)
             fit = [each for each in lines if each.parsed.alert and each.number not in unfit]
             valid = [each.parsed.as_of(now) for each in fit]
@@ -372,28 +370,6 @@ class HttpApp:
             line = f"{text} from {client}: {first_fault(faults)}"
             kind = kind_of("", faults)
             self._rejections.write(client, f"{path} faulty alerts", line, kind=kind)
-
-
-@contextlib.contextmanager
-def _store_failures() -> Iterator[None]:
-    """Turn an error of the store into the response to its request."""
-    try:
-        yield
-    except StoreError as error:
-        reason, log = _store_failure(error), f"the store fails: {error}"
-        raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
-
-
-def _store_failure(error: StoreError) -> str:
-    """Return whether alerts were accepted although the store failed."""
-    if isinstance(error, LostCommitError):
-        return "the alert may be lost: the store was deleted or replaced; post it again"
-    if isinstance(error, UnknownCommitError):
-        return (
-            "the connection to the store was lost, and it is not known whether the alert was "
-            "accepted; post it again, with the same Idempotency-Key if it had one"
-        )
-    return "nothing was accepted: the store cannot be written"
 
 
 def client_of(request: Request) -> str:

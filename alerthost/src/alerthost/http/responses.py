@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from alerthost.http.partial import Line
 from alerthost.ingest.json_alerts import ParsedAlert
+from alerthost.store.errors import LostCommitError, StoreError, UnknownCommitError
 from hostspec.alert import Alert
 from hostspec.text import shorten
 
@@ -147,3 +149,25 @@ def _shown(faults: Faults) -> dict[str, Any]:
     if len(faults) > MOST_SHOWN:
         content["faults_not_shown"] = len(faults) - MOST_SHOWN
     return content
+
+
+@contextlib.contextmanager
+def store_failures() -> Iterator[None]:
+    """Turn an error of the store into the response to its request."""
+    try:
+        yield
+    except StoreError as error:
+        reason, log = _store_failure(error), f"the store fails: {error}"
+        raise Rejection(503, "store_fails", reason, retry=True, error=log) from error
+
+
+def _store_failure(error: StoreError) -> str:
+    """Return whether alerts were accepted although the store failed."""
+    if isinstance(error, LostCommitError):
+        return "the alert may be lost: the store was deleted or replaced; post it again"
+    if isinstance(error, UnknownCommitError):
+        return (
+            "the connection to the store was lost, and it is not known whether the alert was "
+            "accepted; post it again, with the same Idempotency-Key if it had one"
+        )
+    return "nothing was accepted: the store cannot be written"
