@@ -194,7 +194,7 @@ def test_the_page_on_testing_has_every_option() -> None:
     assert {each for each in options - {"-h", "--help"} if f"`{each} " not in text} == set()
 
 
-COMMANDS = ("operate.md", "accounts.md", "run.md", "store.md")
+COMMANDS = ("operate.md", "accounts.md", "run.md", "store.md", "time.md")
 
 
 def _commands(command: click.Command = main) -> Iterator[click.Command]:

@@ -16,11 +16,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from stored import CANARY, Account
 
+from alerthost.store.columns import metadata
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.installations import Installations
 from alerthost.store.migrations import FOLDER, VERSION_TABLE
-from alerthost.store.tables import metadata
 from hostspec import Secret, structure
 from hostspec.settings import secrets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -14,6 +15,7 @@ from alerthost.config import configuration, explanation
 from alerthost.config.document import ConfigFile
 from alerthost.ingest import json_alerts
 from alerthost.ingest.json_alerts import ParsedAlert
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from hostspec.inprocess.host import Host
 from hostspec.values import to_json
 
@@ -34,12 +36,13 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     """
     loaded = configuration.load(ConfigFile.read(path))
     host = Host(loaded.plugins, loaded.rules)
+    heartbeats = loaded.heartbeats
     screen = Screen()
     for fault in loaded.rule_faults():
         screen.warn(str(fault))
     all_read = True
     for submission in json_alerts.parse_files([file]):
-        explained = _explain(host, submission)
+        explained = _explain(host, submission, heartbeats)
         all_read = all_read and "faults" not in explained
         if as_json:
             screen.print_json(explained)
@@ -50,12 +53,14 @@ def explain(path: Path, *, as_json: bool, file: BinaryIO) -> None:
     screen.exit(success=all_read)
 
 
-def _explain(host: Host, submission: ParsedAlert) -> dict[str, Any]:
+def _explain(
+    host: Host, submission: ParsedAlert, heartbeats: Sequence[ExpectedHeartbeat]
+) -> dict[str, Any]:
     """Explain one submission as JSON, or list its faults."""
     place = {"place": submission.location}
     if submission.alert is None:
         return {**place, "faults": to_json(list(submission.faults))}
-    return {**place, **explanation.explain(host, submission.alert)}
+    return {**place, **explanation.explain(host, submission.alert, heartbeats)}
 
 
 def _show(explained: dict[str, Any], screen: Screen) -> None:

@@ -10,6 +10,7 @@ from alerthost.cli import (  # noqa: F401 -- each adds its commands
     execute,
     explain,
     getting_started,
+    heartbeats,
     incidents,
     installations,
     plugins,

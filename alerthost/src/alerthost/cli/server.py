@@ -24,11 +24,13 @@ from alerthost.console.app import Console
 from alerthost.http.app import Backend, HttpApp
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.delivery_log import DeliveryLog, LaneLog
+from alerthost.http.heartbeats import heartbeat_routes
 from alerthost.http.listener import Listener
 from alerthost.http.metrics import Metrics
 from alerthost.http.spool_reader import SpoolReader
 from alerthost.outbox.admin import Admin
 from alerthost.outbox.admin_rows import Backlog, Blocked
+from alerthost.outbox.expected_heartbeat import HeartbeatRow
 from alerthost.outbox.leasing import Lease
 from alerthost.store.errors import StoreError
 from alerthost.store.revision import Revision, read_revision
@@ -69,7 +71,7 @@ class Server:
         self._path = path
         self._listens = listens
         self._works = works
-        self._metrics = Metrics(self._backlog, time.time, self._blocked)
+        self._metrics = Metrics(self._backlog, time.time, self._blocked, self._heartbeats)
         self._delivery_log = DeliveryLog(lambda: self._metrics.lanes, self._metrics.observe)
         self._lane_log = LaneLog(lambda: self._metrics.lanes)
         self._reloading = threading.Lock()
@@ -77,6 +79,7 @@ class Server:
         self._spool: SpoolReader | None = None
         loaded = self._load()
         self._app = HttpApp(loaded.backend, self._metrics, works=works)
+        self._app.add(heartbeat_routes(self._app))
         self._app.add(Console(self._app, path, self.refresh).routes)
         self._refused: Revision | None = None
         self._retry_at = 0.0
@@ -265,6 +268,10 @@ class Server:
 
     def _blocked(self) -> Sequence[Blocked]:
         return self._app.backend.engine.admin.blocked()
+
+    def _heartbeats(self) -> Sequence[HeartbeatRow]:
+        backend = self._app.backend
+        return backend.engine.admin.heartbeats(backend.configuration.heartbeats)
 
     def _backlog(self) -> Backlog:
         return self._app.backend.engine.admin.backlog()

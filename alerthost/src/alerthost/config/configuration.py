@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
 from alerthost.config import store
 from alerthost.config.document import ConfigFile, ConfigurationError
+from alerthost.config.heartbeats import build_heartbeat
 from alerthost.config.partial_settings import install_partially, read_partially
 from alerthost.config.plugins import not_offered, plugin_faults, survey_plugins
 from alerthost.config.rules import FaultyRule, RuleBuilder
 from alerthost.config.store import Stored
 from alerthost.config.tables import (
     DeliveryTable,
+    HeartbeatTable,
     HttpTable,
     InstallationTable,
     PluginsTable,
@@ -24,6 +26,7 @@ from alerthost.config.tables import (
     SpoolTable,
     StoreTable,
 )
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from hostspec.errors import Fault
 from hostspec.plugins import Rule
 from hostspec.plugins.registry import Plugins, PluginState
@@ -36,12 +39,13 @@ if TYPE_CHECKING:
     from alerthost.store.installations import StoredInstallation
 
 _T = TypeVar("_T")
-_N = TypeVar("_N", bound="InstallationTable | RuleTable")
+_N = TypeVar("_N", bound="InstallationTable | RuleTable | HeartbeatTable")
 
 TABLES: Final[Mapping[str, type]] = {
     "plugins": PluginsTable,
     "installations": InstallationTable,
     "rules": RuleTable,
+    "heartbeats": HeartbeatTable,
     "store": StoreTable,
     "http": HttpTable,
     "delivery": DeliveryTable,
@@ -65,6 +69,7 @@ class Configuration:
         stored: the contents of the store that it was built from.
         from_store: the number of rules that are of the store.
         faulty_rules: the rules of the store that are switched on and have faults.
+        heartbeats: the expected ones.
     """
 
     plugins: Plugins
@@ -73,6 +78,7 @@ class Configuration:
     stored: Stored = attrs.field(factory=Stored)
     from_store: int = 0
     faulty_rules: tuple[FaultyRule, ...] = ()
+    heartbeats: tuple[ExpectedHeartbeat, ...] = ()
 
     @property
     def declared_rules(self) -> Sequence[Rule]:
@@ -80,6 +86,22 @@ class Configuration:
         return self.rules[: len(self.rules) - self.from_store]
 
     def notes(self) -> Sequence[str]:
+        """Return notes about the installations and the heartbeats, for the operator."""
+        return [
+            *self._heartbeat_notes(),
+            *self._provider_notes(),
+        ]
+
+    def _heartbeat_notes(self) -> Iterator[str]:
+        for each in self.heartbeats:
+            alert = each.missed(None, 0.0)
+            if not any(rule.matches(alert) for rule in self.rules):
+                yield (
+                    f"heartbeat {each.key!r}: no rule matches its alert, so a missed one pages no "
+                    f"one; add a rule with match = ['class=\"heartbeat\"']"
+                )
+
+    def _provider_notes(self) -> Sequence[str]:
         """Return the providers' notes about their installations, each provider's all at once."""
         return [
             note
@@ -198,6 +220,8 @@ class _Builder:
             self._install(functools.partial(self._locate_declared, path), table)
         for each in self._stored.installations:
             self._install_stored(each)
+        heartbeats = self._read_all("heartbeats", HeartbeatTable)
+        expected = tuple(self._heartbeat(path, table) for path, table in heartbeats.items())
         declared = [self._declared_rule(path, table) for path, table in rules.items()]
         enabled = [each for each in self._stored.rules if each.is_enabled]
         if needs_rule and not self._document.get("rules") and not enabled:
@@ -212,6 +236,7 @@ class _Builder:
             self._stored,
             len(kept),
             tuple(faulty for _, faulty in built if faulty),
+            expected,
         )
 
     @functools.cached_property
@@ -228,6 +253,11 @@ class _Builder:
         rule, faults = self._rules.build_table(table)
         self._report(faults, below=path)
         return rule
+
+    def _heartbeat(self, path: str, table: HeartbeatTable) -> ExpectedHeartbeat:
+        heartbeat, faults = build_heartbeat(table)
+        self._report(faults, below=path)
+        return heartbeat
 
     def _fault(self, path: str, reason: str) -> None:
         self._report([Fault(path, reason)])
@@ -255,7 +285,8 @@ class _Builder:
         counted = Counter(table.name for table in read.values())
         for path, table in read.items():
             if counted[table.name] > 1:
-                self._fault(f"{path}.name", f"{table.name!r} is defined twice")
+                setting = "key" if isinstance(table, HeartbeatTable) else "name"
+                self._fault(f"{path}.{setting}", f"{table.name!r} is defined twice")
         return read
 
     def _load_plugins(self) -> None:

@@ -25,7 +25,7 @@ def refuse(path: str, reason: str) -> NoReturn:
     raise ConfigurationError([Fault(path, reason)]) from None
 
 
-_TABLE: Final = re.compile(r"(installations|rules)\[(\d+)\]\.?")
+_TABLE: Final = re.compile(r"(installations|rules|heartbeats)\[(\d+)\]\.?")
 _FILE_SCHEME: Final = "file:"
 _T = TypeVar("_T")
 
@@ -103,7 +103,8 @@ class ConfigFile:
         if table := _TABLE.match(rest):
             kind, index = table[1], int(table[2])
             entry = self.document[kind][index]
-            name = entry.get("name") if isinstance(entry, Mapping) else None
+            named = "key" if kind == "heartbeats" else "name"
+            name = entry.get(named) if isinstance(entry, Mapping) else None
             parts.append(f"{kind[:-1]} {name!r}" if name else f"{kind[:-1]} {index + 1}")
             rest = rest[table.end() :]
         if rest:

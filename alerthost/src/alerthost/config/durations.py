@@ -23,11 +23,11 @@ def parse_duration(text: str) -> float:
     return float(sum(int(found[unit] or 0) * size for unit, size in _UNITS.items()))
 
 
-def duration_check(least: str, most: str) -> Callable[[str], str | None]:
-    """Return a check of a setting: an empty text, or a duration within limits."""
+def duration_check(least: str, most: str, *, optional: bool = False) -> Callable[[str], str | None]:
+    """Return a check of a setting: a duration within limits, or an empty text if optional."""
 
     def check(text: str) -> str | None:
-        if not text:
+        if optional and not text:
             return None
         try:
             seconds = parse_duration(text)

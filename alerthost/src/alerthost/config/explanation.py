@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from alerthost.config.durations import in_words
 from alerthost.config.matchers import matchers_of
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, remark_of
 from alerthost.outbox.timing import TimedRule
 from hostspec.alert import Alert, Status
 from hostspec.delivery import Delivery
@@ -17,7 +19,9 @@ from hostspec.plugins import Rule, RuleAction
 from hostspec.values import to_json
 
 
-def explain(host: Host, alert: Alert) -> dict[str, Any]:
+def explain(
+    host: Host, alert: Alert, heartbeats: Iterable[ExpectedHeartbeat] = ()
+) -> dict[str, Any]:
     """Return an explanation as JSON, and let the host assume that the alert was delivered.
 
     It has the rules and why they match, the deliveries with the exact body of each, and everything
@@ -27,6 +31,8 @@ def explain(host: Host, alert: Alert) -> dict[str, Any]:
     if alert.status is not Status.FIRING and not host.held_by(alert.identity):
         host.assume(host.plan(attrs.evolve(alert, status=Status.FIRING)))
     plan = host.plan(alert)
+    if fed := [each for each in heartbeats if each.is_fed_by(alert)]:
+        plan = attrs.evolve(plan, deliveries=(), joined=(), remark=remark_of(fed))
     explained = {
         "alert": {"key": alert.key, "status": alert.status, "severity": alert.severity},
         "rules": [_explain_rule(rule, alert) for rule in host.rules],

@@ -164,6 +164,7 @@ def build_engine(
         watch=watch,
         watch_planned=watch_planned,
         observe=observe,
+        heartbeats=loaded.heartbeats,
     )
 
 

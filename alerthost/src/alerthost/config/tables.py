@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from alerthost.config.durations import duration_check
+from hostspec.alert import Severity
 from hostspec.errors import Fault
 from hostspec.secret import REFERENCE_FORMS, Secret
 from hostspec.settings import setting
@@ -18,6 +19,7 @@ _ADDRESS: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\s:\[\]/]+)):(?P<port>\d+)"
 )
 _ORIGIN: Final = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[^\s:/?#\[\]@]+)(?::\d+)?")
+_HEARTBEAT_KEY: Final = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _HIGHEST_PORT: Final = 65535
 
 
@@ -83,7 +85,7 @@ class RuleTable:
         help="Resolve an alert that was not reported for this long, such as 1h30m; empty for never."
         " The expires_at of an alert takes precedence.",
         default="",
-        check=duration_check(least="1m", most="365d"),
+        check=duration_check(least="1m", most="365d", optional=True),
     )
     actions: tuple[Mapping[str, Any], ...] = setting(
         "Actions",
@@ -97,6 +99,56 @@ class RuleTable:
         "memory of its own. At most every 5 minutes for one incident.",
         default=False,
     )
+
+
+def _heartbeat_key_fault(key: str) -> str | None:
+    if not _HEARTBEAT_KEY.fullmatch(key):
+        return "is not a key; use up to 100 letters, digits and the characters . _ - :"
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class HeartbeatTable:
+    """A table ``[[heartbeats]]``."""
+
+    key: str = setting(
+        "Key", help="Identifies the heartbeat, in commands and URLs.", check=_heartbeat_key_fault
+    )
+    every: str = setting(
+        "Every",
+        help="The longest time between two signs of life, such as 1h.",
+        check=duration_check(least="10s", most="365d"),
+    )
+    grace: str = setting(
+        "Grace",
+        help="How late one may be, such as 5m.",
+        default="1m",
+        check=duration_check(least="1m", most="30d"),
+    )
+    severity: str = setting(
+        "Severity",
+        help="The severity of the alert about a missed heartbeat.",
+        default="error",
+        choices=tuple(Severity),
+    )
+    summary: str = setting(
+        "Summary", help="The summary of that alert; by default it names the heartbeat.", default=""
+    )
+    scope: str = setting("Scope", help="The scope of that alert.", default="")
+    labels: Mapping[str, str] = setting(
+        "Labels", help="Labels of that alert, for the matchers of rules.", default={}
+    )
+    match: tuple[str, ...] = setting(
+        "Match",
+        help="Matchers of alerts that are signs of life while they fire, such as an always-firing "
+        "Watchdog. Such an alert pages no one.",
+        default=(),
+    )
+
+    @property
+    def name(self) -> str:
+        """The key, by which tables of one kind differ."""
+        return self.key
 
 
 @attrs.frozen(kw_only=True)

@@ -102,7 +102,7 @@ def explain(view: View) -> Html:
     host = Host(view.configuration.plugins, view.configuration.rules)
     explained = [
         {
-            **explain_alert(host, each.alert),
+            **explain_alert(host, each.alert, view.configuration.heartbeats),
             "location": each.location,
             "summary": each.alert.summary,
         }

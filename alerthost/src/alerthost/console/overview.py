@@ -78,6 +78,7 @@ def show(view: View) -> Html:
         ],
         "more": view.admin.lists.open_incidents() if open_now.after else 0,
         "rules": len(view.configuration.rules),
+        "heartbeats": view.admin.heartbeats(view.configuration.heartbeats),
     }
     return Html("overview.html", values)
 

@@ -54,6 +54,7 @@ ALERTS: Final = "/alerts"
 INGEST: Final = "/ingest/"
 ALERTMANAGER: Final = f"{INGEST}alertmanager"
 GRAFANA: Final = f"{INGEST}grafana"
+HEARTBEATS: Final = "/heartbeats"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
@@ -184,7 +185,7 @@ class HttpApp:
     async def _no_route(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 -- it handles no other
         path = request.url.path.rstrip("/")
-        if path in PATHS:
+        if path in PATHS or path.startswith(f"{HEARTBEATS}/"):
             allowed = (error.headers or {}).get("Allow", "")
             reason = f"method {shortened(request.method)} is not allowed; use {allowed}"
             rejection = Rejection(error.status_code, "method", reason, headers=error.headers)

@@ -27,6 +27,7 @@ from alerthost.config.plugins import LaneNames
 from alerthost.http.delivery_log import DROPPED_RECORDS
 from alerthost.outbox import notifier
 from alerthost.outbox.admin_rows import Backlog, Blocked
+from alerthost.outbox.expected_heartbeat import HeartbeatRow
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.orphans import KEY_GONE
 from alerthost.outbox.submission import Note, SubmissionOutcome
@@ -79,12 +80,14 @@ class Metrics(Collector):
         backlog: Callable[[], Backlog],
         clock: Callable[[], float],
         blocked: Callable[[], Iterable[Blocked]] = tuple,
+        heartbeats: Callable[[], Iterable[HeartbeatRow]] = tuple,
     ) -> None:
         self.lanes = LaneNames()
         self.faulty_rules = 0
         self._backlog = backlog
         self._clock = clock
         self._blocked = blocked
+        self._heartbeats = heartbeats
         # without the series for the time at which each counter was created
         disable_created_metrics()  # type: ignore[no-untyped-call]  # has no annotations
         self._registry = CollectorRegistry()
@@ -158,6 +161,8 @@ class Metrics(Collector):
             yield from self._backlog_gauges()
         with contextlib.suppress(StoreError):
             yield self._blocked_gauge()
+        with contextlib.suppress(StoreError):
+            yield from self._heartbeat_gauges()
 
     def _backlog_gauges(self) -> Iterator[Metric]:
         backlog = self._backlog()
@@ -179,6 +184,18 @@ class Metrics(Collector):
         for lane, count in counts.items():
             gauge.add_metric(lane, count)
         return gauge
+
+    def _heartbeat_gauges(self) -> Iterator[Metric]:
+        text = "Whether an expected heartbeat is missed now: 1, else 0."
+        missed = GaugeMetricFamily("alerthost_heartbeat_missed", text, labels=["key"])
+        text = "When an expected heartbeat was heard last, in seconds since the epoch."
+        name = "alerthost_heartbeat_heard_timestamp_seconds"
+        heard = GaugeMetricFamily(name, text, labels=["key"])
+        for row in self._heartbeats():
+            missed.add_metric([row.heartbeat.key], float(row.missed_at is not None))
+            if row.heard_at is not None:
+                heard.add_metric([row.heartbeat.key], row.heard_at)
+        yield from (missed, heard)
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in a format that the scraper accepts, and its content type."""

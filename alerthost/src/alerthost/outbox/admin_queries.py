@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import delivery_store, inbox, incident_store
+from alerthost.outbox import delivery_store, heartbeat_store, inbox, incident_store
 from alerthost.outbox.admin_rows import (
     IS_BLOCKED,
     ROWS,
@@ -26,6 +26,7 @@ from alerthost.outbox.admin_rows import (
     follows_up,
     no_delivery,
 )
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, HeartbeatRow
 from alerthost.outbox.heartbeat import is_worked_on
 from alerthost.outbox.lane_store import FAILS, OF_DELIVERY
 from alerthost.outbox.retry_policy import GIVEN_UP, DeliveryState, LaneState
@@ -79,6 +80,13 @@ class AdminQueries:
                 a worker counts for some seconds after it was killed.
         """
         return self.exists and is_worked_on(self._database, wait)
+
+    def heartbeats(self, expected: Iterable[ExpectedHeartbeat]) -> tuple[HeartbeatRow, ...]:
+        """Return the states of expected heartbeats, in their order."""
+        if not self.exists:
+            return tuple(map(HeartbeatRow, expected))
+        with self._database.read() as connection:
+            return heartbeat_store.read_rows(connection, expected)
 
     def deliveries(
         self,

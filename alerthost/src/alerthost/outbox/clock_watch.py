@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from alerthost.outbox import due
+from alerthost.outbox import due, heartbeat_store
 from alerthost.outbox.group_commit import log_afterwards
 from alerthost.store.tables import clock, incidents
 
@@ -27,8 +27,9 @@ MARK: Final = 10.0
 def watch(connection: sa.Connection, now: float) -> float:
     """Record that a process works on the store; return for how many seconds no day is missing.
 
-    Due times are moved by the time in which no process worked, or by which the clock jumped. After
-    more than a day, or if the clock was set back, open incidents count as updated now: their
+    Due times are moved by the time in which no process worked, or by which the clock jumped;
+    heartbeats get their whole time again, as one may have been sent meanwhile. After more than a
+    day, or if the clock was set back, open incidents count as updated now: their
     recorded time may be that of a wrong clock.
     """
     row = connection.execute(sa.select(clock)).first()
@@ -40,14 +41,17 @@ def watch(connection: sa.Connection, now: float) -> float:
         if abs(gap) >= MARK:
             connection.execute(sa.update(clock).values(seen_at=now))
         return now - float(row.steady_since)
-    if moved := due.postpone(connection, now, gap):
+    moved = due.postpone(connection, now, gap)
+    awaited = heartbeat_store.postpone(connection, now)
+    if moved or awaited:
         log_afterwards(
             _log,
             logging.WARNING,
             "the clock jumped by %+.0f s, or no process worked on the store: the due times of %s"
-            " alerts are moved by as much",
+            " alerts are moved by as much, and %s heartbeats get their whole time again",
             gap,
             moved,
+            awaited,
         )
     if -UNWATCHED <= gap <= DAY:
         connection.execute(sa.update(clock).values(seen_at=now))

@@ -8,21 +8,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from alerthost.outbox import backend, lane_store, leasing, maintenance, notifier
 from alerthost.outbox.acceptance import Acceptance
 from alerthost.outbox.admin import Admin
-from alerthost.outbox.admin_rows import SubmissionStatus
 from alerthost.outbox.dispatcher import BlockedLog, Dispatcher, Watch
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.outbox.group_commit import Resources, SubmissionWriter, Writer
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
+from alerthost.outbox.proposing import Proposer
 from alerthost.outbox.submission import PlannedLog
+from alerthost.outbox.waiting import POLL, Waiting
 from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds_until
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
@@ -36,15 +38,9 @@ from hostspec.provider import Installation
 
 _log = logging.getLogger("hostspec")
 
-POLL: Final = 0.5
-"""Seconds between two checks for changes by other processes."""
-
-LOOK_AGAIN: Final = 0.05
-"""Seconds after which `wait_idle` looks again."""
-
 
 @of_its_process
-class Engine:
+class Engine(Waiting):
     """Accepts alerts durably, and delivers what rules make of them.
 
     `accept` returns once a submission is on the disk. The threads that `start` starts then plan,
@@ -77,6 +73,7 @@ class Engine:
             and failed submissions are logged in any case.
         observe: the host's own observer; it has no deadline. None logs late and undelivered
             receipts.
+        heartbeats: the expected signs of life of other programs.
 
     Attributes:
         database: the store.
@@ -97,8 +94,9 @@ class Engine:
         watch: Watch | None = None,
         watch_planned: WatchPlanned | None = None,
         observe: Observe | None = None,
+        heartbeats: Iterable[ExpectedHeartbeat] = (),
     ) -> None:
-        rules = tuple(rules)
+        rules, heartbeats = tuple(rules), tuple(heartbeats)
         self.database = database
         clock = clock or backend.clock(database)
         self._writer = Writer(database)
@@ -106,15 +104,15 @@ class Engine:
             notifier.DELIVERED in info.hooks for info in plugins.infos
         )
         self._resources = Resources(database, plugins, clock, self._writer, observes_delivered)
-        self.admin = Admin(database, plugins, clock, self._writer)
         self._workers = workers
         self._health = StoreHealth()
         self._threads = WorkerThreads(self._health)
         self._ending: threading.Thread | None = None
-        self._changes = Signal()
+        changes = Signal()
         self._registration = Registration(database)
         self._planned_log = PlannedLog(watch_planned)
-        self._planner = Planner(self._resources, rules, self._planned_log.write)
+        self._proposer = Proposer(rules, heartbeats)
+        self._planner = Planner(self._resources, self._proposer, self._planned_log.write)
         used = (use.installation for rule in rules for use in rule.actions)
         by_name = {each.name: each for each in (*installations, *used)}
         self._dispatcher = Dispatcher(
@@ -126,16 +124,18 @@ class Engine:
             watch=watch or BlockedLog(),
             registration=self._registration,
             signal=self._threads.signal,
-            changes=self._changes,
+            changes=changes,
         )
+        admin = Admin(database, plugins, clock, self._writer)
+        super().__init__(admin, self._dispatcher, changes)
         self._submission_writer = SubmissionWriter(database, self._writer)
         self._acceptance = Acceptance(
-            database=database,
-            clock=clock,
+            resources=self._resources,
             writer=self._submission_writer,
             dispatcher=self._dispatcher,
             health=self._health,
             lanes_of=self.lanes_of,
+            heartbeats={each.key: each for each in heartbeats},
         )
         self._maintenance = Maintenance(
             resources=self._resources,
@@ -143,6 +143,7 @@ class Engine:
             dispatcher=self._dispatcher,
             registration=self._registration,
             patience=patience or Patience(),
+            heartbeats=heartbeats,
             is_stopping=self._threads.stopping.is_set,
         )
         self._notifier = Notifier(self._resources, observe or log_receipt)
@@ -200,6 +201,18 @@ class Engine:
         """
         return self._acceptance.accept(alerts, submission_ids, expires_at, connection)
 
+    def hear(self, key: str) -> float:
+        """Record the sign of life of an expected heartbeat; it is on the disk when this returns.
+
+        Returns:
+            when the next one is missed, in seconds of the epoch.
+
+        Raises:
+            UnknownHeartbeatError: no heartbeat with this key is expected.
+            StoreError: the database cannot be written.
+        """
+        return self._acceptance.hear(key)
+
     def check_store(self) -> str | None:
         """Return why the store fails now, for the operator; None while it works."""
         try:
@@ -214,45 +227,7 @@ class Engine:
     def lanes_of(self, alert: Alert) -> frozenset[tuple[str, str]]:
         """Return the lanes of what an alert opens while it fires: installation, destination."""
         with failures_not_counted():
-            return self._planner.lanes_of(alert)
-
-    def wait(self, submission_ids: Sequence[str], timeout: float) -> tuple[SubmissionStatus, ...]:
-        """Wait until submissions are settled.
-
-        Returns:
-            the status of each, in their order; after ``timeout`` seconds, some are not settled.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            seen = self._changes.count
-            statuses = self.admin.statuses(submission_ids)
-            left = deadline - time.monotonic()
-            if left <= 0 or all(status.settled for status in statuses):
-                return statuses
-            self._changes.wait(seen, min(left, POLL))
-
-    def wait_change(self, seen: int, timeout: float) -> int:
-        """Wait until this engine changes something that `admin` shows.
-
-        Changes by other processes are not noticed.
-
-        Args:
-            seen: the number that the last call returned, which differs after each change; 0 for
-                the first one.
-            timeout: seconds.
-        """
-        return self._changes.wait(seen, timeout)
-
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until the rest is due later, or needs the operator; return whether in time."""
-        deadline = time.monotonic() + timeout
-        seen = self._changes.count
-        while self._dispatcher.is_busy():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            seen = self._changes.wait(seen, min(left, LOOK_AGAIN))
-        return True
+            return self._proposer.lanes_of(alert)
 
     def drain(self, limit: int | None = None) -> int:
         """Plan, send and complete due deliveries, in this thread; for hosts with a scheduler.

@@ -21,6 +21,7 @@ from alerthost.outbox import (
     delivery_store,
     due,
     enqueue,
+    heartbeat_store,
     incident_store,
     lane_store,
     notifier,
@@ -30,6 +31,7 @@ from alerthost.outbox import (
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.clock_watch import DAY
 from alerthost.outbox.dispatcher import Dispatcher, Installations
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.outbox.group_commit import Resources, log_afterwards
 from alerthost.outbox.heartbeat import Registration
 from alerthost.outbox.retry_policy import FIRST_RETRY, DeliveryState, LaneState
@@ -72,6 +74,7 @@ class Maintenance:
     Args:
         installations: by name, with the configured keys.
         dispatcher: holds the leases of this process.
+        heartbeats: are expected.
         is_stopping: returns True once the engine is to stop.
     """
 
@@ -80,6 +83,7 @@ class Maintenance:
     _dispatcher: Dispatcher = attrs.field(alias="dispatcher")
     _registration: Registration = attrs.field(alias="registration")
     _patience: Patience = attrs.field(alias="patience")
+    _heartbeats: Sequence[ExpectedHeartbeat] = attrs.field(alias="heartbeats")
     _is_stopping: Callable[[], bool] = attrs.field(alias="is_stopping")
     _looked_for_keys_at: float = attrs.field(init=False, default=float("-inf"))
 
@@ -106,6 +110,8 @@ class Maintenance:
         if steady >= min(DAY, patience.keep):
             pruned = prune(connection, now - patience.keep, SMALL)
         accepted = due.accept_due(uow, SMALL)
+        if self._heartbeats:
+            heartbeat_store.accept_missed(uow, self._heartbeats)
         return max(ahead, late, silent, pruned, accepted)
 
     def reclaim(self, worker_id: str) -> None:

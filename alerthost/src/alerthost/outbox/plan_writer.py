@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from alerthost.outbox import backend, delivery_store, inbox
+from alerthost.outbox import backend, delivery_store, heartbeat_store, inbox
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.coalescing import QueuedDelivery
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.outbox.queues import Queues
 from alerthost.outbox.serialisation import chunks
 from alerthost.outbox.snapshot import IncidentView, Snapshot, record_alert_states
@@ -30,6 +31,7 @@ class PlannedSubmission:
         depends: the plan depends on them.
         is_news: the submission becomes the newest state of its alert.
         times: the due times of the alert then.
+        fed: the expected heartbeats that it is a sign of.
     """
 
     submission: Submission
@@ -39,6 +41,7 @@ class PlannedSubmission:
     depends: bool = False
     is_news: bool = True
     times: AlertTimes = NOTHING_DUE
+    fed: tuple[ExpectedHeartbeat, ...] = ()
 
     @functools.cached_property
     def refs(self) -> frozenset[IncidentRef]:
@@ -93,6 +96,9 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
         uow.connection,
         [(each.news, each.submission.accepted_at, each.times) for each in written if each.news],
     )
+    for each in written:
+        for heartbeat in each.fed:
+            heartbeat_store.hear(uow, heartbeat, min(each.submission.accepted_at, uow.now))
     return written
 
 

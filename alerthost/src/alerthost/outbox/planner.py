@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -17,21 +17,17 @@ from alerthost.outbox import backend, delivery_store, inbox, poison
 from alerthost.outbox.group_commit import Resources
 from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
-from alerthost.outbox.snapshot import AlertState, IncidentView, Snapshot
-from alerthost.outbox.submission import DEAD, NO_RULE, OLDER, OVER, UNKNOWN, Note, Submission
-from alerthost.outbox.timing import NOTHING_DUE, AlertTimes, TimedRule
+from alerthost.outbox.proposing import Proposed, Proposer
+from alerthost.outbox.snapshot import IncidentView, Snapshot
+from alerthost.outbox.submission import DEAD, NO_RULE, UNKNOWN, Note, Submission
 from alerthost.store.errors import StoreError
-from hostspec.alert import Alert, Status
-from hostspec.delivery import IncidentRef, Operation
+from hostspec.alert import Status
+from hostspec.delivery import Operation
 from hostspec.errors import describe_error
-from hostspec.plugins import Rule
 from hostspec.plugins.planning import (
-    LATE_REPEAT,
     RESOLVED_FOR,
     Plan,
     Proposal,
-    is_late_repeat,
-    propose,
 )
 
 _log = logging.getLogger("hostspec.planning")
@@ -64,19 +60,16 @@ class Planner:
     is planned again.
 
     Args:
+        proposer: asks the rules.
         watch: called with each submission after its plan is committed; it never raises.
     """
 
-    def __init__(self, resources: Resources, rules: Iterable[Rule], watch: WatchPlanned) -> None:
+    def __init__(self, resources: Resources, proposer: Proposer, watch: WatchPlanned) -> None:
         self._resources = resources
         self._database = resources.database
         self._plugins = resources.plugins
-        self._rules = tuple(rules)
-        self._timed = [rule for rule in self._rules if isinstance(rule, TimedRule)]
+        self._proposer = proposer
         self._watch = watch
-        self._records = any(
-            use.action.capabilities.record for rule in self._rules for use in rule.actions
-        )
         self._begun: tuple[float, Submission] | None = None
         self._hanging = 0
         self._turns = inbox.RoundRobin()
@@ -199,48 +192,21 @@ class Planner:
 
     def _propose_in_time(
         self, snapshot: Snapshot, found: Sequence[Submission], now: float
-    ) -> Iterator[_Proposed]:
+    ) -> Iterator[Proposed]:
         started = time.monotonic()
         for submission in found:
             self._begun = time.monotonic(), submission
-            yield self._propose(snapshot, submission, now)
+            yield self._proposer.propose(snapshot, submission, now)
             self._begun = None
             if time.monotonic() - started > BATCH_SECONDS:
                 return
 
-    def _propose(self, snapshot: Snapshot, submission: Submission, now: float) -> _Proposed:
-        """Ask the rules, unless a submission is outdated and no action records it."""
-        try:
-            alert = submission.alert()
-            no_effect = _find_reason(submission, alert, snapshot.alert_state(alert.identity), now)
-            if no_effect and not self._records:
-                return _Proposed(submission, no_effect)
-            proposal = propose(alert, self._rules)
-        except Exception as error:  # noqa: BLE001 -- one submission must not block the others
-            return _Proposed(submission, error=error)
-        known = snapshot.alert_state(alert.identity)
-        if no_effect or submission.replays is not None:
-            return _Proposed(submission, no_effect, proposal, is_new=known is None)
-        times = self._times(known, submission, proposal, now)
-        snapshot.apply_alert(alert, submission.accepted_at, times)
-        return _Proposed(submission, proposal=proposal, is_new=known is None, times=times)
-
-    def _times(
-        self, known: AlertState | None, submission: Submission, proposal: Proposal, now: float
-    ) -> AlertTimes:
-        """Return the due times of an alert after a submission."""
-        before = known.times if known else NOTHING_DUE
-        status = known.status_after(proposal.alert) if known else proposal.alert.status
-        matching = [rule for rule in self._timed if rule.name in proposal.rules]
-        # an alert that was accepted in the future came while a clock was ahead
-        return before.after(status, min(submission.accepted_at, now), submission.lifetime, matching)
-
-    def _settle(self, snapshot: Snapshot, proposed: _Proposed) -> PlannedSubmission:
+    def _settle(self, snapshot: Snapshot, proposed: Proposed) -> PlannedSubmission:
         submission = proposed.submission
         if proposed.error is not None:
             return _failed(submission, proposed.error)
         if proposed.proposal is None:
-            return PlannedSubmission(submission, None, Note(proposed.no_effect))
+            return PlannedSubmission(submission, None, Note(proposed.no_effect), fed=proposed.fed)
         try:
             return self._plan_proposal(snapshot, proposed, proposed.proposal)
         except DBAPIError:
@@ -249,7 +215,7 @@ class Planner:
             return _failed(submission, error)
 
     def _plan_proposal(
-        self, snapshot: Snapshot, proposed: _Proposed, proposal: Proposal
+        self, snapshot: Snapshot, proposed: Proposed, proposal: Proposal
     ) -> PlannedSubmission:
         submission, no_effect = proposed.submission, proposed.no_effect
         replays = submission.replays is not None
@@ -301,64 +267,11 @@ class Planner:
             and all(each.operation is Operation.TRIGGER for each in plan.deliveries)
         )
 
-    def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
-        """Return the lanes of the incidents that an alert opens when it fires."""
-        if alert.status is not Status.FIRING:
-            alert = attrs.evolve(alert, status=Status.FIRING)
-        refs = (delivery.ref for _, delivery in propose(alert, self._rules).deliveries)
-        return frozenset((ref.installation, ref.destination) for ref in refs)
-
-
-@attrs.frozen
-class _Proposed:
-    """A submission, and what the rules propose for it.
-
-    Attributes:
-        no_effect: why it changes nothing; empty if it may.
-        proposal: None if the rules were not asked, or failed with an error.
-        is_new: no earlier submission about its alert is known.
-        times: the due times of the alert afterwards.
-    """
-
-    submission: Submission
-    no_effect: str = ""
-    proposal: Proposal | None = None
-    error: Exception | None = None
-    is_new: bool = False
-    times: AlertTimes = NOTHING_DUE
-
-    @property
-    def is_resolve(self) -> bool:
-        """Whether the rules were asked about a resolve."""
-        return self.proposal is not None and self.proposal.alert.status is Status.RESOLVED
-
-    @property
-    def refs(self) -> Iterable[IncidentRef]:
-        """The incidents that the rules propose."""
-        return [each.ref for _, each in self.proposal.deliveries] if self.proposal else ()
-
 
 def _failed(submission: Submission, error: Exception) -> PlannedSubmission:
     """Return a submission whose planning or writing failed."""
     note = Note(failures=(f"could not be planned: it {describe_error(error)}",))
     return PlannedSubmission(submission, None, note)
-
-
-def _find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:
-    """Return why a submission changes nothing; empty if it may."""
-    if known is None:
-        return ""
-    if submission.replays is not None:
-        return OVER if known.status is Status.RESOLVED else ""
-    if is_late_repeat(
-        alert, known.ended, known.updated_at, submission.accepted_at - known.accepted_at
-    ):
-        return LATE_REPEAT
-    moment, newest = alert.updated_at, known.updated_at
-    # a newest state in the future was accepted while the clock of this host was wrong
-    if moment and newest and moment < newest and newest.timestamp() <= now:
-        return f"{OLDER}: {newest.isoformat()} is the newest"
-    return ""
 
 
 def _restrict(plan: Plan, connection: sa.Connection, number: int) -> Plan:

@@ -18,7 +18,8 @@ from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
 from alerthost.outbox.timing import NOTHING_DUE, AlertTimes
-from alerthost.store.tables import UtcTime, alerts, holders, incidents
+from alerthost.store.columns import UtcTime
+from alerthost.store.tables import alerts, holders, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
 from hostspec.plugins.planning import Plan, ended_episode

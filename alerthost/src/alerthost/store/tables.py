@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
 
-metadata: Final = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_LENGTH: Final = len("2026-11-23T08:41:00.123456+00:00")
-
-
-class UtcTime(sa.TypeDecorator[dt.datetime]):
-    """A time as text in UTC, equal in every database, and in the order of the text."""
-
-    impl = sa.String(_LENGTH)
-    cache_ok = True
-
-    def process_bind_param(
-        self,
-        value: dt.datetime | None,
-        dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
-    ) -> str | None:
-        """Return the text of an aware time."""
-        return (
-            None if value is None else value.astimezone(dt.UTC).isoformat(timespec="microseconds")
-        )
-
-    def process_result_value(
-        self,
-        value: Any | None,
-        dialect: Dialect,  # noqa: ARG002 -- SQLAlchemy's signature
-    ) -> dt.datetime | None:
-        """Return the time, in UTC."""
-        return None if value is None else dt.datetime.fromisoformat(value)
-
+from alerthost.store.columns import Digest, Moment, Number, UtcTime, metadata
 
 installations: Final = sa.Table(
     "installations",
@@ -80,15 +42,6 @@ pending_installs: Final = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("used", sa.Boolean, nullable=False),
 )
-
-Moment: Final = sa.Double
-"""A time in seconds since the epoch, for the delivery engine."""
-
-Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""An id of 64 bits, which every integer of SQLite has."""
-
-Digest: Final = sa.String(32)
-"""A hash of an incident reference or an alert identity, which are too long for an index."""
 
 
 def _partial_index(name: str, *columns: Any, where: Any, unique: bool = False) -> None:
@@ -162,6 +115,17 @@ alerts: Final = sa.Table(
 )
 sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
 _partial_index("ix_alerts_expires_at", alerts.c.expires_at, where=alerts.c.expires_at.is_not(None))
+
+expected_heartbeats: Final = sa.Table(
+    "expected_heartbeats",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("period", sa.Double, nullable=False),
+    sa.Column("heard_at", Moment),
+    sa.Column("due", Moment),
+    sa.Column("missed_at", Moment),
+)
 
 planners: Final = sa.Table(
     "planners",

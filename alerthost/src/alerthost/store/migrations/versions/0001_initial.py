@@ -66,6 +66,15 @@ def upgrade() -> None:
     _create_index("ix_alerts_seen_at", "alerts", ["seen_at"])
     _create_index("ix_alerts_expires_at", "alerts", ["expires_at"], "expires_at IS NOT NULL")
     op.create_table(
+        "expected_heartbeats",
+        sa.Column("key", sa.Text(), primary_key=True),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("period", sa.Double(), nullable=False),
+        sa.Column("heard_at", sa.Double()),
+        sa.Column("due", sa.Double()),
+        sa.Column("missed_at", sa.Double()),
+    )
+    op.create_table(
         "budgets",
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("allowed", sa.Integer(), nullable=False),

@@ -1,0 +1,117 @@
+"""Asks the rules about submissions, before the incidents are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from alerthost.outbox import inbox
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, remark_of
+from alerthost.outbox.snapshot import AlertState, Snapshot
+from alerthost.outbox.submission import OLDER, OVER, Submission
+from alerthost.outbox.timing import NOTHING_DUE, AlertTimes, TimedRule
+from hostspec.alert import Alert, Status
+from hostspec.delivery import IncidentRef
+from hostspec.plugins import Rule
+from hostspec.plugins.planning import LATE_REPEAT, Proposal, is_late_repeat, propose
+
+
+@attrs.frozen
+class Proposed:
+    """A submission, and what the rules propose for it.
+
+    Attributes:
+        no_effect: why it changes nothing; empty if it may.
+        proposal: None if the rules were not asked, or failed with an error.
+        is_new: no earlier submission about its alert is known.
+        times: the due times of the alert afterwards.
+        fed: the expected heartbeats that it is a sign of.
+    """
+
+    submission: Submission
+    no_effect: str = ""
+    proposal: Proposal | None = None
+    error: Exception | None = None
+    is_new: bool = False
+    times: AlertTimes = NOTHING_DUE
+    fed: tuple[ExpectedHeartbeat, ...] = ()
+
+    @property
+    def is_resolve(self) -> bool:
+        """Whether the rules were asked about a resolve."""
+        return self.proposal is not None and self.proposal.alert.status is Status.RESOLVED
+
+    @property
+    def refs(self) -> Iterable[IncidentRef]:
+        """The incidents that the rules propose."""
+        return [each.ref for _, each in self.proposal.deliveries] if self.proposal else ()
+
+
+class Proposer:
+    """Asks the rules of an engine about submissions."""
+
+    def __init__(self, rules: Iterable[Rule], heartbeats: Iterable[ExpectedHeartbeat] = ()) -> None:
+        self._rules = tuple(rules)
+        self._timed = [rule for rule in self._rules if isinstance(rule, TimedRule)]
+        self._heartbeats = [each for each in heartbeats if each.matches is not None]
+        self._records = any(
+            use.action.capabilities.record for rule in self._rules for use in rule.actions
+        )
+
+    def propose(self, snapshot: Snapshot, submission: Submission, now: float) -> Proposed:
+        """Ask the rules, unless a submission is outdated and no action records it.
+
+        A firing alert that feeds an expected heartbeat is no problem, and starts no action.
+        """
+        try:
+            alert = submission.alert()
+            known = snapshot.alert_state(alert.identity)
+            no_effect = _find_reason(submission, alert, known, now)
+            if no_effect and not self._records:
+                return Proposed(submission, no_effect)
+            if fed := tuple(each for each in self._heartbeats if each.is_fed_by(alert)):
+                return Proposed(submission, remark_of(fed), fed=fed)
+            proposal = propose(alert, self._rules)
+        except Exception as error:  # noqa: BLE001 -- one submission must not block the others
+            return Proposed(submission, error=error)
+        is_new = known is None
+        if no_effect or submission.replays is not None:
+            return Proposed(submission, no_effect, proposal, is_new=is_new)
+        times = self._times(known, submission, proposal, now)
+        snapshot.apply_alert(alert, submission.accepted_at, times)
+        return Proposed(submission, proposal=proposal, is_new=is_new, times=times)
+
+    def _times(
+        self, known: AlertState | None, submission: Submission, proposal: Proposal, now: float
+    ) -> AlertTimes:
+        """Return the due times of an alert after a submission."""
+        before = known.times if known else NOTHING_DUE
+        status = known.status_after(proposal.alert) if known else proposal.alert.status
+        matching = [rule for rule in self._timed if rule.name in proposal.rules]
+        # an alert that was accepted in the future came while a clock was ahead
+        return before.after(status, min(submission.accepted_at, now), submission.lifetime, matching)
+
+    def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
+        """Return the lanes of the incidents that an alert opens when it fires."""
+        if alert.status is not Status.FIRING:
+            alert = attrs.evolve(alert, status=Status.FIRING)
+        refs = (delivery.ref for _, delivery in propose(alert, self._rules).deliveries)
+        return frozenset((ref.installation, ref.destination) for ref in refs)
+
+
+def _find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:
+    """Return why a submission changes nothing; empty if it may."""
+    if known is None:
+        return ""
+    if submission.replays is not None:
+        return OVER if known.status is Status.RESOLVED else ""
+    if is_late_repeat(
+        alert, known.ended, known.updated_at, submission.accepted_at - known.accepted_at
+    ):
+        return LATE_REPEAT
+    moment, newest = alert.updated_at, known.updated_at
+    # a newest state in the future was accepted while the clock of this host was wrong
+    if moment and newest and moment < newest and newest.timestamp() <= now:
+        return f"{OLDER}: {newest.isoformat()} is the newest"
+    return ""
