@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from engines import EITHER, Clock, World, unwritten_plans
 from size import WHOLE
 
-from alerthost.outbox import dispatcher, inbox, plan_writer, planner, serialisation
+from alerthost.outbox import dispatcher, inbox, plan_writer, planner, proposing, serialisation
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.snapshot import Snapshot
 from alerthost.store.database import Database
@@ -33,7 +33,7 @@ def planned(world: World) -> list[str]:
         return propose(alert, rules)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "propose", record)
+        patch.setattr(proposing, "propose", record)
         world.engine._planner.plan(world.clock.now)
     return made
 
