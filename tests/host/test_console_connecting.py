@@ -157,10 +157,13 @@ def test_callback_is_served_with_a_token_without_a_session(
         server.stop()
 
 
-def test_services_are_connected_by_an_api_token(running: Server, workspace: Workspace) -> None:
+def test_chosen_services_are_connected_by_an_api_token(
+    running: Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = workspace.fake
     token = fake.add_api_token()
     fake.create_service("search")
+    fake.create_service("old", status="disabled")
     browser = Browser(running.url)
     form = {
         "settings.token": token,
@@ -168,13 +171,43 @@ def test_services_are_connected_by_an_api_token(running: Server, workspace: Work
         "settings.base_url": fake.url,
     }
     browser.open(f"{CONNECT}&way=token")
-    page = browser.send("Connect", **form)
+    page = browser.send("Find services", **form)
     assert page.status == 200, page.text
-    names = [row[0] for row in page.rows()]
-    assert names == ["checkout", "platform"]
-    browser.open(f"{CONNECT}&way=token")
-    page = browser.send("Connect", **form, create="yes")
-    assert "search" in [row[0] for row in page.rows()]
+    assert token not in page.reply.body.decode()
+    assert [row[:2] for row in page.rows()] == [
+        ["checkout", "ready"],
+        ["old", "unusable"],
+        ["platform", "ready"],
+        ["search", "missing"],
+    ]
+    assert "it is created at PagerDuty if you choose the service" in page.text
+    boxes = {str(each["name"]): each for each in page.html.select("tbody input")}
+    checkout, old, platform, search = boxes
+    assert [name for name, each in boxes.items() if each.has_attr("checked")] == [
+        checkout,
+        platform,
+    ]
+    assert boxes[old].has_attr("disabled")
+    path, fields = page.form("Connect the chosen services")
+    hidden = {name: text for name, text in fields.items() if name not in boxes}
+    page = browser.post(path, hidden)
+    assert (page.status, page.title) == (422, "Choose the services")
+    assert "Choose a service." in page.text
+    page = browser.post(path, {**hidden, platform: "yes", search: "yes"})
+    assert page.status == 200, page.text
+    assert [row[0] for row in page.rows()] == ["platform", "search"]
+
+    page = browser.post(path, {**hidden, "sealed": "x", search: "yes"})
+    assert page.status == 422
+    assert "the list of services is too old; enter the token again" in page.text
+    other = Browser(running.url)
+    _, own = other.open(f"{CONNECT}&way=token").form("Find services")
+    page = other.post(path, {**hidden, "csrf": own["csrf"], search: "yes"})
+    assert "the list of services is too old" in page.text
+    page = browser.post(path, {**hidden, "service.gone": "yes"})
+    assert page.status == 422
+    monkeypatch.setattr(PagerDuty, "discovery", lambda _: None)
+    assert browser.post(path, hidden).status == 409
     assert token not in browser.open("/console/activity").text
     assert token.encode() not in (workspace.folder / "alerthost.db").read_bytes()
 
@@ -184,26 +217,26 @@ def test_wrong_api_token_is_shown_above_the_form(running: Server, workspace: Wor
     browser.open(f"{CONNECT}&way=token")
     wrong = "w" * 20
     page = browser.send(
-        "Connect", **{"settings.token": wrong, "settings.api_url": workspace.fake.url}
+        "Find services", **{"settings.token": wrong, "settings.api_url": workspace.fake.url}
     )
     assert page.status == 422
     assert page.html.select(".note.bad")
     assert wrong not in page.text
 
 
-def test_account_without_a_usable_service_is_not_connected(
+def test_account_without_a_service_cannot_be_connected(
     running: Server, workspace: Workspace
 ) -> None:
     browser = Browser(running.url)
     token = workspace.fake.add_api_token()
     browser.open(f"{CONNECT}&way=token")
     page = browser.send(
-        "Connect",
+        "Find services",
         **{
             "settings.token": token,
             "settings.api_url": workspace.fake.url,
             "settings.query": "nothing",
         },
     )
-    assert page.status == 422
-    assert page.html.select(".note.bad")
+    assert "The token finds no service" in page.text
+    assert not page.buttons()

@@ -14,6 +14,7 @@ from alerthost.config.plugins import NoDestinationsError, destinations_of
 from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View
 from alerthost.outbox.activity import Actor, Change
+from hostspec.connect import Connected
 from hostspec.provider import Destination, DestinationTable, Installation
 from hostspec.settings import info_of, key_of
 
@@ -185,3 +186,14 @@ def applied(
     view.admin.record(actor, change)
     used = view.reload()
     return Redirect(link(f"/account/{account}", done=done if used else "unused"))
+
+
+def connected(view: View, actor: Actor, made: Connected[Any]) -> Redirect:
+    """Record a connected account, and use it from now on."""
+    installation = made.installation
+    skipped = [f"skipped {each.name} ({each.kind}): {each.reason}" for each in made.skipped]
+    after = "; ".join((installation.provider, *made.notes, *skipped))
+    verb = "connected again" if made.again else "connected"
+    change = Change(verb, f"account {installation.name}", "", after)
+    done = "skipped" if skipped else "connected"
+    return applied(view, installation.name, actor, change, done=done)

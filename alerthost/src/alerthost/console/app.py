@@ -61,7 +61,7 @@ _Endpoint = Callable[[Request, Session, Mapping[str, str]], Awaitable[Response]]
 LARGEST_FORM: Final = 1024 * 1024
 """Bytes of a form, at most."""
 
-MOST_FIELDS: Final = 1000
+MOST_FIELDS: Final = 10_000
 """Fields of a form, at most."""
 
 SIGN_IN: Final = "/sign-in"
@@ -124,6 +124,7 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/rules/{number:row}/move": rules.move,
     "/rules/{number:row}/delete": rules.delete,
     "/accounts/connect": connecting.connect,
+    "/accounts/discovered": connecting.connect_chosen,
     "/account/{account}/disconnect": accounts.disconnect,
     "/account/{account}/test": service_test.run,
     "/account/{account}/service": services.save,

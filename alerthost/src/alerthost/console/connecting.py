@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from alerthost.config.accounts import Accounts
 from alerthost.config.document import ConfigurationError, refuse
-from alerthost.console import forms
-from alerthost.console.accounts import applied
+from alerthost.console import accounts as pages
+from alerthost.console import discovering, forms
 from alerthost.console.rendering import PREFIX, link
 from alerthost.console.view import Html, Redirect, View
 from alerthost.http.responses import Rejection
 from alerthost.outbox.activity import Actor, Change
 from alerthost.store.errors import StoreError
-from hostspec.connect import Connected, DiscoveryError, FoundState, InstallError, PendingInstall
+from hostspec.connect import Connected, DiscoveryError, InstallError, PendingInstall
 from hostspec.errors import Fault, FaultsError
 from hostspec.provider import Provider
 from hostspec.settings import SettingsError
@@ -46,7 +46,7 @@ def connect(view: View) -> Html | Redirect:
             if way == INSTALL:
                 return _begin(view, accounts, provider, raw)
             if way == TOKEN:
-                return _discover(view, accounts, provider, raw)
+                return discovering.find(view, accounts, provider, raw)
             return _by_hand(view, accounts, provider, raw)
         except SettingsError as error:
             faults = [each.below("settings") for each in error.faults]
@@ -55,6 +55,21 @@ def connect(view: View) -> Html | Redirect:
         except DiscoveryError as error:
             faults = [Fault("", str(error))]
     return _form(view, provider, way, raw, faults)
+
+
+def connect_chosen(view: View) -> Html | Redirect:
+    """Connect the services that were chosen from those that an API token found."""
+    provider = view.fields.get("provider", "")
+    with view.open_accounts() as accounts:
+        if TOKEN not in _kinds(accounts.provider(provider)):
+            refuse("", f"{provider} accounts cannot be connected by an API token")
+        try:
+            return discovering.connect(view, accounts, provider)
+        except FaultsError as error:
+            faults = list(error.faults)
+        except DiscoveryError as error:
+            faults = [Fault("", str(error))]
+    return _form(view, provider, TOKEN, {}, faults)
 
 
 def _kinds(provider: Provider[Any]) -> Mapping[str, type]:
@@ -97,7 +112,7 @@ def _by_hand(view: View, accounts: Accounts, provider: str, raw: Mapping[str, An
         raise FaultsError(faults)
     accounts.add(accounts.plugins.installation(provider, name, raw))
     change = Change("connected", f"account {name}", "", provider)
-    return applied(view, name, view.actor, change, done="connected")
+    return pages.applied(view, name, view.actor, change, done="connected")
 
 
 def _begin(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) -> Html:
@@ -136,7 +151,7 @@ def finish(view: View) -> Redirect:
             view.admin.record(Actor(_FLOW.name, view.client), change)
             return Redirect(link("/activity"))
     actor = Actor(_FLOW.name, view.client)
-    return _connected(view, actor, connected)
+    return pages.connected(view, actor, connected)
 
 
 def _finish(view: View, accounts: Accounts, pending: PendingInstall) -> Connected[Any]:
@@ -146,32 +161,3 @@ def _finish(view: View, accounts: Accounts, pending: PendingInstall) -> Connecte
     return accounts.connect(
         lambda: flow.finish(view.query, pending, installations=accounts.installations())
     )
-
-
-def _discover(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) -> Redirect:
-    """Connect all services that an API token finds."""
-    discovery = accounts.provider(provider).discovery()
-    assert discovery is not None  # noqa: S101 -- it is one of the ways
-    settings = structure(discovery.settings, raw)
-    accounts.check_key()
-    usable = {FoundState.READY}
-    if view.fields.get("create"):
-        usable.add(FoundState.MISSING)
-    chosen = [each.id for each in discovery.find(settings) if each.state in usable]
-    if not chosen:
-        reason = "no service of the account can be connected as it is; create its integrations"
-        raise FaultsError([Fault("", reason)])
-    connected = accounts.connect(
-        lambda: discovery.connect(chosen, settings, accounts.installations())
-    )
-    return _connected(view, view.actor, connected)
-
-
-def _connected(view: View, actor: Actor, connected: Connected[Any]) -> Redirect:
-    installation = connected.installation
-    skipped = [f"skipped {each.name} ({each.kind}): {each.reason}" for each in connected.skipped]
-    after = "; ".join((installation.provider, *connected.notes, *skipped))
-    verb = "connected again" if connected.again else "connected"
-    change = Change(verb, f"account {installation.name}", "", after)
-    done = "skipped" if skipped else "connected"
-    return applied(view, installation.name, actor, change, done=done)
