@@ -18,6 +18,7 @@ EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
 CLIENTS = ("alerthost-client/README.md", "docs/client.md")
 INTEGRATIONS = {
     "docs/integrations/celery.md": {"celery/tasks.pay"},
+    "docs/integrations/apscheduler.md": {"apscheduler/report"},
     "docs/integrations/rq.md": {"rq/jobs.pay"},
 }
 CONFIGURED = ("README.md", "docs/operate.md")
