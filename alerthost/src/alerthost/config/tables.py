@@ -46,6 +46,12 @@ def _public_url_fault(url: str) -> str | None:
     return None
 
 
+def _resolve_timeout_fault(timeout: str) -> str | None:
+    if not timeout:
+        return "is empty; use for example 5m"
+    return duration_check(least="1m", most="365d")(timeout)
+
+
 def _listen_fault(listen: str) -> str | None:
     if Address.read(listen) is None:
         return "is not HOST:PORT; use for example 127.0.0.1:9095 or [::1]:9095"
@@ -287,6 +293,13 @@ class HttpTable:
         default=5_000,
         minimum=1,
         maximum=100_000,
+    )
+    resolve_timeout: str = setting(
+        "Resolve timeout",
+        help="How long an alert posted to Alertmanager's API fires if it has no endsAt and is not "
+        "posted again, such as 5m.",
+        default="5m",
+        check=_resolve_timeout_fault,
     )
     most_connections: int = setting(
         "Most connections",

@@ -24,7 +24,8 @@ from starlette.routing import BaseRoute, Route
 from alerthost.config.configuration import Configuration
 from alerthost.config.plugins import LaneNames
 from alerthost.config.tables import HttpTable
-from alerthost.http import responses
+from alerthost.http import alertmanager_api, responses
+from alerthost.http.alertmanager_api import AlertmanagerApi
 from alerthost.http.backpressure import Backpressure
 from alerthost.http.metrics import Metrics
 from alerthost.http.partial import find_unfit, parse_each_line
@@ -58,7 +59,10 @@ HEARTBEATS: Final = "/heartbeats"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
-PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS)
+PATHS: Final = (
+    *(ALERTS, ALERTMANAGER, GRAFANA, *alertmanager_api.PATHS),
+    *(HEALTHZ, READYZ, METRICS),
+)
 """The paths that exist."""
 
 _OTHER: Final = "other"
@@ -105,11 +109,18 @@ class HttpApp:
         self._metrics = metrics
         self._rejections = LimitedLog(logging.getLogger("hostspec"))
         self.threads = WorkerThreads()
+        api = AlertmanagerApi(self)
         self.app = Starlette(
             routes=[
                 *self._routes(ALERTS, self._alerts, "POST"),
                 *self._routes(ALERTMANAGER, self._webhook, "POST"),
                 *self._routes(GRAFANA, self._webhook, "POST"),
+                *(
+                    route
+                    for path in alertmanager_api.POSTED
+                    for route in self._routes(path, api.alerts, "POST")
+                ),
+                *self._routes(alertmanager_api.STATUS, api.status, "GET"),
                 *self._routes(HEALTHZ, self._healthz, "GET"),
                 *self._routes(READYZ, self._readyz, "GET"),
                 *self._routes(METRICS, self._metrics_page, "GET"),
@@ -245,7 +256,7 @@ class HttpApp:
 
         match request.query_params.get("partial"):
             case None:
-                return await self._post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
+                return await self.post(request, ALERTS, (JSON, *JSON_LINES), parse_alerts)
             case "true":
                 return await self._post_lines(request)
             case other:
@@ -269,11 +280,13 @@ class HttpApp:
             return parse_webhook(payload, scope=scope, most=most)
 
         path = request.url.path.rstrip("/")
-        return await self._post(request, path, (JSON,), parse_group)
+        return await self.post(request, path, (JSON,), parse_group)
 
-    async def _post(
+    async def post(
         self, request: Request, path: str, content_types: Sequence[str], parse_alerts: Parse
     ) -> Response:
+        """Accept the alerts of a request; raise a Rejection if nothing was accepted."""
+
         def accept(backend: Backend, body: bytes, media_type: str) -> Response:
             parsed = parse_alerts(body, media_type, backend.table.most_alerts)
             return self._accept(backend, request, path, body, parsed)
@@ -318,19 +331,34 @@ class HttpApp:
         now = dt.datetime.now(dt.UTC)
         valid = [each.as_of(now) for each in parsed if each.alert is not None]
         alerts = [each.alert for each in valid if each.alert is not None]
-        if faults and not (alerts and path.startswith(INGEST)):
+        if faults and not (alerts and path.startswith((INGEST, alertmanager_api.API))):
             raise Rejection(400, "faulty", "nothing was accepted", faults=faults)
         key = request.headers.get("idempotency-key")
         ids = _submission_ids(key, body, len(alerts)) if key else None
+        faulty = len(parsed) - len(alerts)
         with responses.store_failures():
+            if path.startswith(alertmanager_api.API):
+                valid = self._without_repeats(backend, path, valid)
+                alerts = [each.alert for each in valid if each.alert is not None]
             if (full := backend.backpressure.admit(alerts)) is not None:
                 reason = f"{full}; retry after {RETRY_AFTER} s"
                 raise Rejection(429, "backlog_full", reason, retry=True)
             expires_at = [each.expires_at for each in valid]
             accepted = backend.engine.accept_many(alerts, submission_ids=ids, expires_at=expires_at)
         self._metrics.count("accepted", path, by=len(alerts))
-        self._note_faulty(request, path, faults, len(parsed) - len(alerts), len(parsed))
+        self._note_faulty(request, path, faults, faulty, len(parsed))
         return responses.accepted(accepted, alerts, faults)
+
+    def _without_repeats(
+        self, backend: Backend, path: str, valid: Sequence[ParsedAlert]
+    ) -> Sequence[ParsedAlert]:
+        """Renew the expiry of repeats, which are most alerts of these senders; return the rest."""
+        repeated = backend.engine.renew(
+            [each.alert for each in valid if each.alert is not None],
+            [each.expires_at for each in valid],
+        )
+        self._metrics.count("repeated", path, by=sum(repeated))
+        return [each for each, known in zip(valid, repeated, strict=True) if not known]
 
     def _accept_lines(self, backend: Backend, request: Request, body: bytes) -> Response:
         """Store the alerts of the lines that are valid and fit now."""

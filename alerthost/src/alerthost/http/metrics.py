@@ -46,6 +46,7 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "faulty_alerts": ("Faulty alerts in requests whose other alerts were accepted.", ("path",)),
     "refused_alerts": ("Alerts that did not fit, in requests that accept others.", ("path",)),
     "accepted": ("Accepted submissions.", ("path",)),
+    "repeated": ("Alerts in requests that only repeat a known state.", ("path",)),
     "unmatched": ("Firing submissions that no rule matches.", ()),
     "outdated": ("Submissions that repeat an ended episode, or are older than the state.", ()),
     "suppressed": ("Deliveries that a plugin suppressed.", ("plugin",)),

@@ -47,7 +47,7 @@ _STATUSES: Final = (Status.FIRING.value, Status.RESOLVED.value)
 _RELATIVE: Final = ("/", "?", "#", "./", "../")
 """Beginnings of relative addresses; other texts may be sentences."""
 
-_GO_ZERO_TIME: Final = "0001-01-01T00:00:00"
+GO_ZERO_TIME: Final = "0001-01-01T00:00:00"
 """Go's zero time, which means that there is no time."""
 
 # Labels of Prometheus, its operator, kube-state-metrics, cAdvisor and Grafana.
@@ -116,7 +116,7 @@ def parse_webhook(
     if most is not None and len(alerts) > most:
         raise TooManyAlertsError(most)
     return tuple(
-        _parse_alert(f"alerts[{number}]", alert, payload, scope)
+        parse_alert(f"alerts[{number}]", alert, payload, scope)
         for number, alert in enumerate(alerts)
     )
 
@@ -127,9 +127,10 @@ def truncated_alerts(payload: object) -> int:
     return count if isinstance(count, int) and count > 0 else 0
 
 
-def _parse_alert(
+def parse_alert(
     location: str, alert: object, payload: Mapping[str, Any], scope: str
 ) -> ParsedAlert:
+    """Parse one alert of a webhook, with what its group says."""
     if not isinstance(alert, Mapping):
         return ParsedAlert.faulty("", "not a JSON object", location)
     parser = _Parser(alert, payload)
@@ -240,7 +241,7 @@ class _Parser:
             self.repairs.append(Repair("annotations", "not an object; kept in the details"))
             yield "annotations", annotations
         ended = alert.get("endsAt")
-        if ended and status == Status.RESOLVED and not _text(ended).startswith(_GO_ZERO_TIME):
+        if ended and status == Status.RESOLVED and not _text(ended).startswith(GO_ZERO_TIME):
             yield "ends_at", ended
         for name in ("values", "valueString"):  # Grafana's
             if alert.get(name):

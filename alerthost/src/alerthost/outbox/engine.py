@@ -23,6 +23,7 @@ from alerthost.outbox.maintenance import Maintenance, Patience
 from alerthost.outbox.notifier import Notifier, Observe, log_receipt
 from alerthost.outbox.planner import Planner, WatchPlanned
 from alerthost.outbox.proposing import Proposer
+from alerthost.outbox.repeats import Repeats
 from alerthost.outbox.submission import PlannedLog
 from alerthost.outbox.waiting import POLL, Waiting
 from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds_until
@@ -137,6 +138,7 @@ class Engine(Waiting):
             lanes_of=self.lanes_of,
             heartbeats={each.key: each for each in heartbeats},
         )
+        self._repeats = Repeats(self._resources)
         self._maintenance = Maintenance(
             resources=self._resources,
             installations=by_name,
@@ -212,6 +214,15 @@ class Engine(Waiting):
             StoreError: the database cannot be written.
         """
         return self._acceptance.hear(key)
+
+    def renew(
+        self, alerts: Sequence[Alert], expires_at: Sequence[dt.datetime | None]
+    ) -> Sequence[bool]:
+        """Renew the expiry of alerts whose report says nothing new; return which those are.
+
+        Accept the others. It is for senders that repeat all their alerts every minute or so.
+        """
+        return self._repeats.renew(alerts, expires_at)
 
     def check_store(self) -> str | None:
         """Return why the store fails now, for the operator; None while it works."""
