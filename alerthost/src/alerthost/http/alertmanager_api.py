@@ -20,11 +20,20 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from alerthost.http.app import HttpApp
+    from alerthost.outbox.engine import Engine
 
 API: Final = "/api/"
-POSTED: Final = (f"{API}v2/alerts", f"{API}v1/alerts")
+V1: Final = f"{API}v1/alerts"
+V2: Final = f"{API}v2/alerts"
 STATUS: Final = f"{API}v2/status"
-PATHS: Final = (*POSTED, STATUS)
+PATHS: Final = (V1, V2, STATUS)
+
+
+def renew(engine: Engine, valid: Sequence[ParsedAlert]) -> list[ParsedAlert]:
+    """Renew the expiry of repeats, which most alerts of these senders are; return the others."""
+    alerts = [each.alert for each in valid if each.alert is not None]
+    repeated = engine.renew(alerts, [each.expires_at for each in valid])
+    return [each for each, is_repeat in zip(valid, repeated, strict=True) if not is_repeat]
 
 
 class AlertmanagerApi:

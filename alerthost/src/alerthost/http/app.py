@@ -59,10 +59,7 @@ HEARTBEATS: Final = "/heartbeats"
 HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
-PATHS: Final = (
-    *(ALERTS, ALERTMANAGER, GRAFANA, *alertmanager_api.PATHS),
-    *(HEALTHZ, READYZ, METRICS),
-)
+PATHS: Final = (ALERTS, ALERTMANAGER, GRAFANA, HEALTHZ, READYZ, METRICS, *alertmanager_api.PATHS)
 """The paths that exist."""
 
 _OTHER: Final = "other"
@@ -115,11 +112,8 @@ class HttpApp:
                 *self._routes(ALERTS, self._alerts, "POST"),
                 *self._routes(ALERTMANAGER, self._webhook, "POST"),
                 *self._routes(GRAFANA, self._webhook, "POST"),
-                *(
-                    route
-                    for path in alertmanager_api.POSTED
-                    for route in self._routes(path, api.alerts, "POST")
-                ),
+                *self._routes(alertmanager_api.V2, api.alerts, "POST"),
+                *self._routes(alertmanager_api.V1, api.alerts, "POST"),
                 *self._routes(alertmanager_api.STATUS, api.status, "GET"),
                 *self._routes(HEALTHZ, self._healthz, "GET"),
                 *self._routes(READYZ, self._readyz, "GET"),
@@ -338,7 +332,8 @@ class HttpApp:
         faulty = len(parsed) - len(alerts)
         with responses.store_failures():
             if path.startswith(alertmanager_api.API):
-                valid = self._without_repeats(backend, path, valid)
+                valid = alertmanager_api.renew(backend.engine, valid)
+                self._metrics.count("repeated", path, by=len(alerts) - len(valid))
                 alerts = [each.alert for each in valid if each.alert is not None]
             if (full := backend.backpressure.admit(alerts)) is not None:
                 reason = f"{full}; retry after {RETRY_AFTER} s"
@@ -348,17 +343,6 @@ class HttpApp:
         self._metrics.count("accepted", path, by=len(alerts))
         self._note_faulty(request, path, faults, faulty, len(parsed))
         return responses.accepted(accepted, alerts, faults)
-
-    def _without_repeats(
-        self, backend: Backend, path: str, valid: Sequence[ParsedAlert]
-    ) -> Sequence[ParsedAlert]:
-        """Renew the expiry of repeats, which are most alerts of these senders; return the rest."""
-        repeated = backend.engine.renew(
-            [each.alert for each in valid if each.alert is not None],
-            [each.expires_at for each in valid],
-        )
-        self._metrics.count("repeated", path, by=sum(repeated))
-        return [each for each, known in zip(valid, repeated, strict=True) if not known]
 
     def _accept_lines(self, backend: Backend, request: Request, body: bytes) -> Response:
         """Store the alerts of the lines that are valid and fit now."""
