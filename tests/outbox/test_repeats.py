@@ -10,6 +10,7 @@ import pytest
 from engines import EITHER, World
 from recorder import rule_of
 
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.outbox.repeats import PLAN_AGAIN, PLAN_AGAIN_UNSENT
 from hostspec import Alert, OutcomeKind
 from hostspec.plugins import Rule
@@ -141,3 +142,15 @@ def test_repeats_of_a_whole_batch_are_one_transaction(world: World, count: int) 
     report(world, *alerts)
     world.drain()
     assert report(world, *alerts) == [True] * count
+
+
+def test_a_repeat_that_feeds_a_heartbeat_is_accepted(worlds: Callable[..., World]) -> None:
+    watchdog = ExpectedHeartbeat(
+        key="prometheus", every=60.0, grace=60.0, matches=lambda alert: alert.key == "watchdog"
+    )
+    world = worlds(heartbeats=[watchdog])
+    assert world.advance_in_steps(60) == []
+    for _ in range(10):
+        assert report(world, Alert("watchdog")) == [False]
+        assert world.advance_in_steps(60) == []
+    assert world.advance_in_steps(120) == ["trigger heartbeat/prometheus"]
