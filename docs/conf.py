@@ -71,8 +71,11 @@ PUBLIC_MODULES = (
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # the standard library, pluggy and SQLAlchemy: their inventories would have to be fetched
-    (r"py:class", r"(collections\.abc|contextlib|datetime|dt|os|pathlib|pluggy|sqlalchemy)\..+"),
+    # the standard library, and other libraries: their inventories would have to be fetched
+    (
+        r"py:class",
+        r"(collections\.abc|contextlib|datetime|dt|flask|os|pathlib|pluggy|sqlalchemy)\..+",
+    ),
     (r"py:exc", r"IntegrityError|json\.JSONDecodeError"),
     # names that the fake has for type checkers only
     (r"py:class", r"Event|State"),

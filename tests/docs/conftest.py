@@ -10,7 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from pages import ChatRoom, Page
+from chat_rooms import ChatRoom
+from pages import Page
 
 from pagerduty_plugin import settings
 from pagerduty_plugin.testing import FakePagerDuty

@@ -17,9 +17,15 @@ PAGES = sorted(
 EMBEDDING = ("README.md", "hostspec/README.md", "docs/embed.md")
 CLIENTS = ("alerthost-client/README.md", "docs/client.md")
 INTEGRATIONS = {
+    "docs/exec.md": {"shop/backup"},
+    "docs/integrations/asgi.md": {"shop/LookupError at /orders/{number:int}"},
     "docs/integrations/celery.md": {"celery/tasks.pay"},
     "docs/integrations/apscheduler.md": {"apscheduler/report"},
+    "docs/integrations/django.md": {"shop/LookupError at orders/<int:number>/"},
+    "docs/integrations/flask.md": {"shop/LookupError at /orders/<int:number>"},
+    "docs/integrations/pytest.md": {"shop/nightly"},
     "docs/integrations/rq.md": {"rq/jobs.pay"},
+    "docs/integrations/wsgi.md": {"shop/LookupError in shop.price"},
 }
 CONFIGURED = ("README.md", "docs/operate.md")
 
@@ -33,6 +39,8 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
     if name in INTEGRATIONS:
         expected = INTEGRATIONS[name]
         page.fake.wait_for(lambda fake: {each.dedup_key for each in fake.incidents} == expected, 60)
+        summaries = re.findall(r"the incident \*(.+?)\*", _text(name))
+        assert [each.summary for each in page.fake.incidents if summaries] == summaries
 
 
 @pytest.mark.parametrize(

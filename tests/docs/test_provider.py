@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from pages import ChatRoom, Page
+from chat_rooms import ChatRoom
+from pages import Page
 
 from hostspec import Alert
 from hostspec.inprocess import Host

@@ -6,7 +6,6 @@ import configparser
 import contextlib
 import doctest
 import functools
-import http.server
 import io
 import json
 import os
@@ -20,7 +19,6 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
@@ -45,37 +43,13 @@ SPOOL = "/var/spool/alerthost"
 ADDRESS = "127.0.0.1:9911"
 LISTEN = "127.0.0.1:9095"
 REDIS = "redis://127.0.0.1:6379"
+APPLICATION = "127.0.0.1:8000"
 
 _FENCES = FencedCodeBlockLexer(language=r"[^\n]+")
 _FILE = re.compile(r"# (\w+\.\w+)\n")
 _ANY_ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 _CHECKER = doctest.OutputChecker()
 _EXIT = "--exit--"
-
-
-class ChatRoom(http.server.ThreadingHTTPServer):
-    """A chat server that answers ``ok``, and records the posts."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _ChatHandler)
-        self.posts: list[Any] = []
-        self.status = 200
-        self.answer = b"ok"
-        self.url = f"http://127.0.0.1:{self.server_port}/hooks/secret"
-
-
-class _ChatHandler(http.server.BaseHTTPRequestHandler):
-    server: ChatRoom
-
-    def do_POST(self) -> None:
-        self.server.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.answer)))
-        self.end_headers()
-        self.wfile.write(self.server.answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @attrs.define
@@ -101,6 +75,8 @@ class Page:
     address: str = ADDRESS
     listen: str = LISTEN
     redis: str = REDIS
+    application: str = APPLICATION
+    exported: dict[str, str] = attrs.field(factory=dict)
     printed: str | None = None
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
@@ -144,7 +120,7 @@ class Page:
         """Replace the folder and the port of a page by those of the test."""
         text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
         text = text.replace(SPOOL, str(self.folder / "spool")).replace(REDIS, self.redis)
-        return text.replace(ADDRESS, self.address)
+        return text.replace(ADDRESS, self.address).replace(APPLICATION, self.application)
 
     def _write_file(self, source: str) -> str | None:
         named = _FILE.match(source)
@@ -258,6 +234,11 @@ class Page:
             case [*_, "&"]:
                 self._start(command.removesuffix("&"))
                 return "true"
+            case ["export", *variables]:
+                pairs = (self._here(each).partition("=") for each in variables)
+                self.exported |= {name: value for name, _, value in pairs}
+            case ["gunicorn" | "uvicorn" as server, *arguments]:
+                return self._start_application(server, arguments)
             case ["fake-pagerduty", "--port", port]:
                 assert ADDRESS.endswith(f":{port}")
                 return self._start_fake()
@@ -293,6 +274,15 @@ class Page:
     def _start(self, command: str) -> None:
         """Start a program that runs until the end of the page."""
         self.running.enter_context(Program(["bash", "-c", f"exec {command}"], self.folder))
+
+    def _start_application(self, server: str, arguments: list[str]) -> str:
+        """Start an application on a free port; return a command that prints its address."""
+        port = APPLICATION.rpartition(":")[2]
+        command = [server, *(each.replace(port, "0") for each in arguments)]
+        program = Program(command, self.folder, {**os.environ, **self.exported})
+        first = self.running.enter_context(program).wait_for("http://127.0.0.1:")
+        self.application = _ANY_ADDRESS.findall(first)[0]
+        return f"echo {shlex.quote(first)}"
 
     def _start_fake(self) -> str:
         """Start the command on a free port; return a command that prints its output."""

@@ -140,7 +140,7 @@ def test_each_distribution_has_its_own_entry_points_only(wheels: dict[str, Wheel
     assert plugin.select(group="console_scripts").names == {"fake-pagerduty"}
     assert entry_points_of(wheels["alerthost"]).names == {"alerthost"}
     assert entry_points_of(wheels["hostspec"]).names == set()
-    assert entry_points_of(wheels["alerthost_client"]).names == {"alerthost-exec"}
+    assert entry_points_of(wheels["alerthost_client"]).names == {"alerthost-exec", "alerthost"}
 
 
 def entry_points_of(wheel: Wheel) -> EntryPoints:

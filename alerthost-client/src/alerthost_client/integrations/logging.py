@@ -22,8 +22,8 @@ class AlertHandler(logging.Handler):
     Args:
         client: hands the alerts over.
         level: of the least serious records that fire.
-        options: ``repeat_after`` and ``resolve_after``, as ``Reporter`` takes them. Logs have no
-            end, so nothing is resolved without the latter.
+        options: ``repeat_after``, ``resolve_after`` and ``labels``, as ``Reporter`` takes them.
+            Logs have no end, so nothing is resolved without ``resolve_after``.
     """
 
     def __init__(self, client: Client, level: int | str = logging.ERROR, **options: Any) -> None:

@@ -26,24 +26,38 @@ class Reporter:
             has their number in its details, as ``repeats``.
         resolve_after: seconds without a further error after which alerthost resolves the problem;
             None to leave that to the operator.
+        labels: of each alert.
     """
 
     def __init__(
-        self, client: Client, *, repeat_after: float = 300.0, resolve_after: float | None = None
+        self,
+        client: Client,
+        *,
+        repeat_after: float = 300.0,
+        resolve_after: float | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._client = client
+        self._labels = labels or {}
         self._repeat_after = repeat_after
         self._resolve_after = resolve_after
         self._fired: dict[str, tuple[float, int]] = {}
 
     def fire(
-        self, key: str, summary: str, *, details: Mapping[str, Any] | None = None, **fields: Any
+        self,
+        key: str,
+        summary: str,
+        *,
+        error: BaseException | None = None,
+        details: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> None:
         """Fire an alert, or count a repeat.
 
         Args:
             key: identifies the problem.
             summary: one line for the responder.
+            error: its traceback becomes a detail.
             details: of the alert.
             fields: further fields of the alert, as ``Client.fire`` takes them.
         """
@@ -54,7 +68,11 @@ class Reporter:
             # an error that is counted as a repeat fires nothing, and so prolongs nothing
             quiet = timedelta(seconds=self._repeat_after + self._resolve_after)
             fields.setdefault("expires_at", (datetime.now(timezone.utc) + quiet).isoformat())
-        self._client.fire(key, summary, details={**(details or {}), "repeats": repeats}, **fields)
+        fields["labels"] = {**self._labels, **fields.get("labels", {})}
+        details = {**(details or {}), "repeats": repeats}
+        if error is not None:
+            details["traceback"] = format_error(error)
+        self._client.fire(key, summary, details=details, **fields)
 
     def _count(self, key: str) -> int | None:
         """Return how often a problem was repeated since its last alert; None to fire no alert."""
