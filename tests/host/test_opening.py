@@ -12,6 +12,8 @@ from workspace import Workspace
 import alerthost
 import hostspec.inprocess
 import hostspec.inprocess.opening
+from alerthost.store.database import Database
+from alerthost.store.rules import Rules
 from hostspec import Alert, FaultsError
 
 ALERT = Alert("db-1/disk", "Disk full", severity="critical", labels={"team": "data"})
@@ -149,6 +151,17 @@ def test_engine_that_only_accepts_reads_no_secret(
 
     assert workspace.alerthost("send").returncode == 0
     assert len(workspace.fake.incidents) == 2
+
+
+def test_engine_logs_faulty_rules_of_the_store(
+    workspace: Workspace, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace.migrate()
+    with Database("sqlite:///alerthost.db", workspace.folder) as database:
+        Rules(database).add("Gone", {"actions": [{"use": "pagerduty.trigger"}]})
+    with alerthost.open(file).database:
+        message, _ = caplog.messages
+    assert "rule 'Gone': actions[0].installation: missing; it is required" in message
 
 
 def test_engine_logs_what_is_not_delivered(

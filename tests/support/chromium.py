@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 from serving import TOKEN, Process, post
 from workspace import Workspace
@@ -20,6 +21,7 @@ LIBRARIES = (
     "usr/lib/x86_64-linux-gnu/pulseaudio",
     "lib/x86_64-linux-gnu",
 )
+WIDTHS = (1440, 768, 375)
 FONTS = """<fontconfig><dir>{fonts}</dir><dir>/usr/share/fonts</dir>
 <alias binding="same"><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
 <cachedir>{cache}</cachedir></fontconfig>
@@ -44,6 +46,20 @@ class Console:
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Overview").wait_for()
+
+
+def check_everyone_can_read(page: Page) -> None:
+    """Check that the page fits every width, and that axe finds nothing serious on it."""
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+        found = Axe().run(page)
+        serious = [
+            (each["id"], [node["html"] for node in each["nodes"]])
+            for each in found.response["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
+        assert serious == [], (page.url, width)
 
 
 def program() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ from hostspec.plugins.registry import Plugins
 
 if TYPE_CHECKING:
     from alerthost.outbox.engine import Engine
+
+_log = logging.getLogger("hostspec")
 
 _OF_THE_ENGINE: Final = ("store", "delivery")
 _OF_THE_SERVER: Final = ("http", "spool")
@@ -44,6 +47,8 @@ def open_engine(path: Path, *, works: bool) -> Engine:
     """Return the engine of a file and its store; see `alerthost.open`."""
     source = _without(ConfigFile.read(path), _OF_THE_SERVER)
     loaded = configuration.load(source, ready=works)
+    for fault in loaded.rule_faults():
+        _log.error("%s", fault)
     return build_engine(source, loaded, watch=None, watch_planned=None, observe=None)
 
 

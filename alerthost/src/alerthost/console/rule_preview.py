@@ -87,7 +87,8 @@ def preview_of(view: View, rule: Rule | None, faults: Sequence[Fault]) -> Previe
     explained = None
     if rule and rule.actions:
         # as if it matched and fired: the messages are looked at before the matchers are right
-        host = Host(view.configuration.plugins, [Rule(rule.name, rule.actions)])
+        applied = attrs.evolve(rule, matches=lambda _: True)
+        host = Host(view.configuration.plugins, [applied])
         explained = explain(host, attrs.evolve(shown.alert, status=Status.FIRING))
     return Preview(
         alerts=tuple(compared),
