@@ -179,6 +179,19 @@ def test_changes_of_accounts_and_rules_reach_every_process(workspace: Workspace)
         assert sending.end() == 0
 
 
+@pytest.mark.usefixtures("in_store")
+def test_removal_of_an_account_names_the_rules_that_it_breaks(workspace: Workspace) -> None:
+    connect(workspace)
+    add(workspace, "Pages")
+    broken = "rule 'Pages': actions[0].installation: 'acme' is unknown"
+    refused = workspace.alerthost("disconnect", "acme")
+    assert refused.returncode == 2
+    assert broken in refused.stderr
+    removed = workspace.alerthost("disconnect", "acme", "--yes")
+    assert removed.returncode == 0
+    assert broken in workspace.alerthost("check").stderr
+
+
 def test_change_that_is_refused_is_tried_again(
     start: Start,
     workspace: Workspace,

@@ -140,6 +140,14 @@ def test_destination_is_chosen_by_its_id_and_a_removed_one_stays_visible() -> No
     assert next(found).value == "x\ny"
 
 
+def test_text_of_several_lines_is_edited_as_such() -> None:
+    values = {"services": ["1"], "text": "one\ntwo", "anything": "one\ntwo"}
+    fields = fields_of(values)
+    assert fields["a[0].text"].kind == whole_forms.LONG
+    assert fields["a[0].anything"].value == '"one\\ntwo"'
+    assert read(sent(fields)) == values
+
+
 def test_secret_is_shown_only_as_a_reference() -> None:
     for proxy, shown in (("env:PROXY", "env:PROXY"), ("http://user:pw@proxy", ""), (5, "")):
         network = {"network": {"proxy": proxy}}
