@@ -47,6 +47,7 @@ CHANGES = [
     "/console/rules/new",
     *(f"/console/rules/1{change}" for change in ("", "/switch", "/move", "/delete")),
     "/console/accounts/connect",
+    "/console/accounts/discovered",
     *(
         f"/console/account/acme/{change}"
         for change in ("disconnect", "test", "service", "settings", "rotate", "retire", "remove")

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from engines import Clock
+import sqlalchemy as sa
+from engines import EITHER, Clock
 from paging import KEY, NEW_KEY, Paging, alert, fake_at
 
+from alerthost.outbox.retry_policy import LaneState
 from alerthost.store.database import Database
-from pagerduty_plugin.testing import FakePagerDuty
+from alerthost.store.tables import channels
+from pagerduty_plugin.testing import FakePagerDuty, misbehaviour
 
 
 @pytest.fixture
@@ -114,6 +117,59 @@ def test_an_unreadable_key_orphans_nothing(at: Paging, monkeypatch: pytest.Monke
     at.advance(31)
     assert at.reported == ["trigger", "resolve"]
     assert states(at) == [("checkout", "resolved")]
+
+
+def failing_channels(at: Paging) -> int:
+    failing = sa.select(sa.func.count()).where(channels.c.failures > 0)
+    with at.database.read() as connection:
+        return connection.execute(failing).scalar_one()
+
+
+@EITHER
+def test_block_of_a_replaced_key_ends_with_the_key(at: Paging) -> None:
+    at.fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=KEY)
+    at.deliver("firing")
+    at.advance(61)
+    [row] = at.engine.admin.deliveries()
+    assert (row.attempts, row.lane) == (2, LaneState.BLOCKED)
+    assert failing_channels(at) == 2
+
+    at.connect(NEW_KEY)
+    at.engine.start()
+    assert at.engine.wait_idle(60)
+    at.engine.stop()
+    assert at.reported == ["new trigger"]
+    assert failing_channels(at) == 0
+    assert at.engine.admin.blocked() == ()
+
+
+@EITHER
+def test_block_without_deliveries_ends_with_the_next_start(at: Paging) -> None:
+    at.fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=KEY)
+    at.deliver("firing")
+    at.engine.admin.discard_delivery(1)
+    assert failing_channels(at) == 2
+    at.connect(NEW_KEY)
+    at.engine.start()
+    at.engine.stop()
+    assert failing_channels(at) == 0
+    with at.database.read() as connection:
+        states = connection.execute(sa.text("SELECT state FROM lanes")).scalars().all()
+    assert states == [LaneState.HEALTHY]
+
+
+@EITHER
+def test_block_under_an_old_key_stays_while_its_incidents_are_followed_up(at: Paging) -> None:
+    at.deliver("firing")
+    at.connect(NEW_KEY, KEY)
+    at.fake.misbehave(misbehaviour.refusing("Invalid routing key"), key=KEY)
+    at.deliver("resolved")
+    at.deliver("firing", key="memory")
+    at.engine.start()
+    at.engine.stop()
+    [blocked] = at.engine.admin.blocked()
+    assert "Invalid routing key" in blocked.reason
+    assert failing_channels(at) == 1
 
 
 def test_each_key_has_a_budget_of_its_own(at: Paging) -> None:

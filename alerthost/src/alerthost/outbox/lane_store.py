@@ -162,11 +162,15 @@ def note_delivered(uow: UnitOfWork, evidence: Sequence[Evidence]) -> None:
     lanes_ = {"lanes": sorted({each.lane for each in evidence})}
     budgets = {row.id: row.budgets for row in connection.execute(_LOCK, lanes_)}
     budgets.update((each.lane, each.budgets) for each in evidence if each.opens)
-    with_channels = frozenset(connection.execute(_WITH_CHANNELS, lanes_).scalars())
+    failing = {row.lane_id: row.fails for row in connection.execute(_WITH_CHANNELS, lanes_)}
     for each in evidence:
-        if each.lane in with_channels:
+        if each.lane in failing:
             names = each.channels(budgets[each.lane])
             note_success(connection, each.lane, names, now, delivered=True)
+    # a key may have been replaced, so that nothing will be sent under the one before
+    opened = {each.lane for each in evidence if each.opens and failing.get(each.lane)}
+    if opened:
+        connection.execute(_END_UNUSED.where(channels.c.lane_id.in_(sorted(opened))))
     works = [{"lane": lane, "now": now, "used": used} for lane, used in sorted(budgets.items())]
     connection.execute(_WORKS, works)
 
@@ -215,7 +219,7 @@ def note_failure(  # noqa: PLR0913 -- the columns of a channel
 
 
 def resume(connection: sa.Connection, now: float) -> None:
-    """Try failing channels again at once: the cause may be gone."""
+    """Try failing channels again at once: the cause may be gone; end those without deliveries."""
     failing = sa.select(channels.c.lane_id).where(FAILS)
     connection.execute(sa.update(lanes).where(lanes.c.id.in_(failing)).values(due=now))
     connection.execute(
@@ -228,7 +232,10 @@ def resume(connection: sa.Connection, now: float) -> None:
         )
         .values(due=now)
     )
+    connection.execute(_END_UNUSED)
     connection.execute(sa.update(channels).where(FAILS).values(due=now, first_due=now))
+    works = sa.and_(lanes.c.state != LaneState.HEALTHY, lanes.c.id.not_in(failing))
+    connection.execute(sa.update(lanes).where(works).values(state=LaneState.HEALTHY))
 
 
 _NOW: Final[sa.BindParameter[float]] = sa.bindparam("now", type_=sa.Double())
@@ -286,10 +293,18 @@ _LOCK: Final = (
     .with_for_update(key_share=True)
 )
 _WITH_CHANNELS: Final = (
-    sa.select(channels.c.lane_id)
+    sa.select(channels.c.lane_id, sa.func.max(channels.c.failures).label("fails"))
     .where(channels.c.lane_id.in_(sa.bindparam("lanes", expanding=True)))
-    .distinct()
+    .group_by(channels.c.lane_id)
 )
+_OF_CHANNEL: Final = sa.select(deliveries.c.id).where(OF_DELIVERY).correlate(channels)
+_END_UNUSED: Final = sa.delete(channels).where(
+    FAILS,
+    # heads, and deliveries in flight: each by its index
+    ~_OF_CHANNEL.where(deliveries.c.is_head).exists(),
+    ~_OF_CHANNEL.where(deliveries.c.worker_id.is_not(None)).exists(),
+)
+"""Ends failing channels in which nothing is queued; that of a replaced key would never recover."""
 _WORKS: Final = (
     sa.update(lanes)
     .where(lanes.c.id == sa.bindparam("lane"))
