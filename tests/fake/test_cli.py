@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -14,9 +15,12 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from pagerduty_plugin.testing import FakePagerDuty, cli
+from pagerduty_plugin.testing.backend import Backend
+from pagerduty_plugin.testing.misbehaviour import Misbehaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +126,91 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
     assert [text.count("platform") for text in seen] == [2, 2, 2]
 
 
+def statuses_of(
+    monkeypatch: pytest.MonkeyPatch, count: int, *arguments: str
+) -> tuple[list[int], list[dict[str, object]]]:
+    """Send triggers to a fake with options; return their statuses, and its incidents."""
+    statuses: list[int] = []
+    logged: list[dict[str, object]] = []
+
+    def send_and_stop(line: str) -> None:
+        match = READY.fullmatch(line)
+        assert match is not None
+        for number in range(count):
+            event = {
+                "routing_key": KEY,
+                "event_action": "trigger",
+                "dedup_key": str(number),
+                "payload": {"summary": "s", "source": "s", "severity": "info"},
+            }
+            request = urllib.request.Request(
+                f"{match[2]}/v2/enqueue",
+                json.dumps(event).encode(),
+                {"Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    statuses.append(response.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    statuses.append(error.code)
+            except OSError:
+                statuses.append(0)
+        with urllib.request.urlopen(f"{match[2]}/incidents", timeout=60) as response:
+            logged.extend(json.load(response)["incidents"])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys, "stdout", Output(send_and_stop))
+    assert cli.main([*arguments, "--rate-limit", "0"]) == 0
+    return statuses, logged
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "processed"),
+    [
+        ("503", 503, 0),
+        ("429", 429, 0),
+        ("reset", 0, 0),
+        ("lost", 0, 1),
+        ("captive-portal", 200, 0),
+    ],
+)
+def test_requests_can_fail(
+    monkeypatch: pytest.MonkeyPatch, how: str, status: int, processed: int
+) -> None:
+    """The first one fails, and the second one succeeds."""
+    statuses, incidents = statuses_of(monkeypatch, 2, "--fail", how, "--fail-times", "1")
+
+    assert statuses == [status, 202]
+    assert len(incidents) == 1 + processed
+
+
+def test_a_share_of_the_requests_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same requests in every run."""
+    arguments = ("--fail", "503", "--fail-rate", "0.25")
+    statuses, _ = statuses_of(monkeypatch, 100, *arguments)
+
+    assert statuses.count(503) in range(10, 41)
+    assert statuses.count(202) == 100 - statuses.count(503)
+    assert statuses_of(monkeypatch, 100, *arguments)[0] == statuses
+
+
+def test_responses_can_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed and proper ones alike."""
+    waited: list[float] = []
+    wait = Backend.wait
+
+    def note(backend: Backend, how: Misbehaviour) -> None:
+        waited.append(how.seconds)
+        wait(backend, attrs.evolve(how, seconds=0.0))
+
+    monkeypatch.setattr(Backend, "wait", note)
+    arguments = ("--latency", "0.2", "--fail", "503", "--fail-times", "1")
+
+    assert statuses_of(monkeypatch, 2, *arguments)[0] == [503, 202]
+    assert waited == [0.2, 0.2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,6 +240,22 @@ def test_the_install_flow_and_the_rest_api_can_be_tried_by_hand(
             )
             for text in ("PAPP", "PAPP=", "=http://127.0.0.1")
         ),
+        (
+            ["--latency", "slow"],
+            "argument --latency: 'slow' is not a number of seconds, such as 0.2",
+        ),
+        *(
+            (
+                ["--fail", how],
+                f"argument --fail: {how!r} is neither a status from 400 to 599 nor reset, lost, "
+                "garbage, captive-portal",
+            )
+            for how in ("200", "600", "badly")
+        ),
+        (["--fail", "503", "--fail-rate", "2"], "the rate 2.0 is not a share from 0 to 1"),
+        (["--fail", "503", "--fail-times", "0"], "a misbehaviour applies to at least one request"),
+        (["--fail-times", "1"], "--fail-rate and --fail-times need --fail"),
+        (["--fail-rate", "0.1"], "--fail-rate and --fail-times need --fail"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )

@@ -136,7 +136,7 @@ class Backend:
         key = rules.routing_key_of(request.body)
         with self.changed:
             for script in self.scripts:
-                if script.applies_to(request.path, key if is_read else None):
+                if script.applies_to(request.number, request.path, key if is_read else None):
                     unread = script.misbehaviour.wire == "unread reset"
                     return script.use() if is_read or unread else None
         return None

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
-from pagerduty_plugin.testing import account, pages
+import attrs
+
+from pagerduty_plugin.testing import account, misbehaviour, pages
 from pagerduty_plugin.testing.fake import REGIONS, FakePagerDuty
 from pagerduty_plugin.testing.server import HOST
 
 _MAX_PORT: Final = 65_535
+_THROTTLED: Final = 429
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fake.add_api_token(token)
         for app in _apps(options.app):
             fake.register_app(app)
+        _misbehave(fake, options)
     except ValueError as error:
         parser.error(str(error))
     stopped = threading.Event()
@@ -107,7 +112,59 @@ def _parser() -> argparse.ArgumentParser:
     limit = account.RATE_LIMIT
     text = f"events per integration key in any 60 seconds; 0 for no limit (default: {limit})"
     parser.add_argument("--rate-limit", type=_rate_limit, default=limit, metavar="N", help=text)
+    text = "seconds before each response (default: 0)"
+    parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help=text)
+    text = (
+        f"fail requests: an error status from 400 to 599, or {', '.join(_FAILURES)}. A lost one "
+        "is processed, and its response is not sent"
+    )
+    parser.add_argument("--fail", type=_failure, metavar="HOW", help=text)
+    text = "share of the requests that fail, from 0 to 1; the same ones in every run (default: 1)"
+    parser.add_argument("--fail-rate", type=float, default=1.0, metavar="SHARE", help=text)
+    text = "number of requests that fail, after which all succeed (default: no limit)"
+    parser.add_argument("--fail-times", type=_times, metavar="N", help=text)
     return parser
+
+
+_FAILURES: Final = {
+    "reset": misbehaviour.reset(),
+    "lost": attrs.evolve(misbehaviour.reset(processed="at once"), name="lost"),
+    "garbage": misbehaviour.garbage(),
+    "captive-portal": misbehaviour.captive_portal(),
+}
+
+
+def _misbehave(fake: FakePagerDuty, options: argparse.Namespace) -> None:
+    """Fail requests, and delay all responses."""
+    if options.fail:
+        failure = attrs.evolve(options.fail, seconds=options.latency)
+        fake.misbehave(failure, times=options.fail_times, rate=options.fail_rate)
+    elif options.fail_times is not None or options.fail_rate != 1:
+        msg = "--fail-rate and --fail-times need --fail"
+        raise ValueError(msg)
+    if options.latency:
+        fake.misbehave(misbehaviour.late(seconds=options.latency))
+
+
+def _failure(text: str) -> misbehaviour.Misbehaviour:
+    if text in _FAILURES:
+        return _FAILURES[text]
+    if not re.fullmatch("[45][0-9][0-9]", text):
+        msg = f"{text!r} is neither a status from 400 to 599 nor {', '.join(_FAILURES)}"
+        raise argparse.ArgumentTypeError(msg)
+    status = int(text)
+    return misbehaviour.throttling() if status == _THROTTLED else misbehaviour.failing(status)
+
+
+def _times(text: str) -> int:
+    return _number(text, "a number of requests")
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", text):
+        msg = f"{text!r} is not a number of seconds, such as 0.2"
+        raise argparse.ArgumentTypeError(msg)
+    return float(text)
 
 
 def _port(text: str) -> int:

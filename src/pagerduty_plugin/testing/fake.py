@@ -219,6 +219,7 @@ class FakePagerDuty:
         times: int | None = None,
         key: str | None = None,
         path: str = "",
+        rate: float = 1.0,
     ) -> misbehaviour.Script:
         """Apply a misbehaviour to requests, and return the script, which can be cleared alone.
 
@@ -229,11 +230,13 @@ class FakePagerDuty:
             times: The number of requests; None for all until it is cleared.
             key: The integration key of the requests; None for all.
             path: A part of the path of the requests, including the query; empty for all.
+            rate: The share of the requests, from 0 to 1; the same ones in every run.
 
         Raises:
-            ValueError: ``times`` is below 1, or ``key`` is given for a body that is never read.
+            ValueError: ``times`` is below 1, ``rate`` is not a share, or ``key`` is given for a
+                body that is never read.
         """
-        script = misbehaviour.Script(how, times, key, path)
+        script = misbehaviour.Script(how, times, key, path, rate)
         with self._backend.changed:
             self._backend.scripts.append(script)
         return script

@@ -7,6 +7,7 @@ is, and how it is sent.
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import Final, Literal, TypeAlias
 
@@ -178,15 +179,21 @@ class Script:
         remaining: The number of further requests; None for all until it is cleared.
         key: The integration key of the requests; None for all.
         path: A part of the path of the requests, including the query; empty for all.
+        rate: The share of the requests, from 0 to 1. Which ones depends on their numbers alone, so
+            that every run is the same.
     """
 
     misbehaviour: Misbehaviour
     remaining: int | None
     key: str | None = attrs.field(repr=False)
     path: str = ""
+    rate: float = 1.0
 
     def __attrs_post_init__(self) -> None:
         """Refuse contradictions."""
+        if not 0 <= self.rate <= 1:
+            msg = f"the rate {self.rate} is not a share from 0 to 1"
+            raise ValueError(msg)
         if self.remaining is not None and self.remaining < 1:
             msg = "a misbehaviour applies to at least one request"
             raise ValueError(msg)
@@ -198,9 +205,10 @@ class Script:
         """Apply it to no further request; requests at its gate stay blocked."""
         self.remaining = 0
 
-    def applies_to(self, path: str, key: str | None) -> bool:
-        """Check whether it still applies to requests with this path and integration key."""
-        return self.remaining != 0 and self.path in path and self.key in {None, key}
+    def applies_to(self, number: int, path: str, key: str | None) -> bool:
+        """Check whether it still applies to a request, given its number and integration key."""
+        meant = self.path in path and self.key in {None, key}
+        return self.remaining != 0 and meant and random.Random(number).random() < self.rate  # noqa: S311 - no secret
 
     def use(self) -> Misbehaviour:
         """Count one request."""
