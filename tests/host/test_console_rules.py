@@ -285,7 +285,7 @@ def test_second_of_two_browsers_overwrites_nothing(running: Server, browser: Bro
     assert control.get_text() == "a=d"
     page = other.send("Delete Disks")
     assert (page.status, page.title) == (409, "That was not possible")
-    assert browser.open("/console/rules").rows()[1][2] == 'a="c"'
+    assert browser.open("/console/rules").rows()[1][2] == "a=c"
     open_rule(browser, "Disks")
     open_rule(other, "Disks")
     browser.send("Delete Disks")
@@ -300,7 +300,7 @@ def test_faulty_rules_and_refused_changes_are_shown(
     rules.add("Gone", {"actions": [GONE]})
     rules.add("Half", {"actions": [GONE, half]})
     rules.add("Odd", {"actions": [{"use": "pager.unknown", "installation": "acme"}]})
-    rules.add("Broken", {"actions": 5})
+    rules.add("Broken", {"match": ["severity>error"], "actions": 5})
     running.refresh()
     page = browser.open("/console/rules")
     assert listed(page)[1:] == [
@@ -309,6 +309,7 @@ def test_faulty_rules_and_refused_changes_are_shown(
         (page.rows()[3][0], "not in force"),
         ("Broken actions: must be a list, not the number 5", "not in force"),
     ]
+    assert page.rows()[4][2] == "severity>error"
     assert "Odd actions[0].use: 'pager.unknown' is unknown" in page.rows()[3][0]
     text = browser.open("/console/").text
     assert "Rule Gone: the rule is not in force" in text

@@ -42,7 +42,7 @@ _log = logging.getLogger("hostspec")
 STOP_WITHIN: Final = 8.0
 """Seconds to finish deliveries in flight; the next start reclaims the rest."""
 
-LOOK_EVERY: Final = 1.0
+LOOK_EVERY: Final = 0.5
 """Seconds between two looks at the store for changes of its accounts and rules."""
 
 RETRY_EVERY: Final = 30.0

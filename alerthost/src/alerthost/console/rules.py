@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -16,7 +16,6 @@ from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View, existing, number_of
 from alerthost.outbox.activity import Change
 from alerthost.store.rules import RuleConflictError, Rules, StoredRule
-from hostspec.errors import Fault
 from hostspec.plugins import Rule
 
 DEEDS: Final = {
@@ -37,7 +36,7 @@ class Row:
     Attributes:
         stored: its row in the store; None for a rule of the file.
         state: in force, in part, not in force, not in force yet, or off.
-        matchers: as text; none if it matches every alert.
+        matchers: as text, also faulty ones; none if it matches every alert.
         actions: a sentence about each.
         faults: why it is not, or not wholly, in force.
     """
@@ -74,12 +73,16 @@ def show_list(view: View) -> Html:
     names = {rule.name for rule in declared}
     builder = builder_of(view)
     values = {
-        "declared": [_row(rule.name, rule, "in force") for rule in declared],
+        "declared": list(map(_declared_row, declared)),
         "stored": [_stored_row(view, builder, each, names) for each in stored],
         "errors": view.reload_errors,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
     return Html("rules.html", values)
+
+
+def _declared_row(rule: Rule) -> Row:
+    return Row(rule.name, None, "in force", tuple(map(str, matchers_of(rule))), _actions(rule))
 
 
 def _stored_row(view: View, builder: RuleBuilder, stored: StoredRule, names: set[str]) -> Row:
@@ -92,26 +95,18 @@ def _stored_row(view: View, builder: RuleBuilder, stored: StoredRule, names: set
     else:
         is_used = stored in view.configuration.stored.rules
         state = "in force" if is_used else "not in force yet"
-    return _row(stored.name, rule, state, stored, faulty.faults if faulty else ())
-
-
-def _row(
-    name: str,
-    rule: Rule | None,
-    state: str,
-    stored: StoredRule | None = None,
-    faults: Sequence[Fault] = (),
-) -> Row:
-    matchers = matchers_of(rule) if rule else ()
-    actions = rule.actions if rule else ()
     return Row(
-        name,
+        stored.name,
         stored,
         state,
-        tuple(map(str, matchers)),
-        tuple(map(describe_action, actions)),
-        tuple(map(str, faults)),
+        tuple(map(str, stored.body.get("match", ()))),  # a faulty one is no part of the rule
+        _actions(rule) if rule else (),
+        tuple(map(str, faulty.faults)) if faulty else (),
     )
+
+
+def _actions(rule: Rule) -> tuple[str, ...]:
+    return tuple(map(describe_action, rule.actions))
 
 
 def switch(view: View) -> Redirect:
