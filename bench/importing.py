@@ -1,8 +1,8 @@
 """Starting an engine from a file: its time and memory, in a bare interpreter and in a host.
 
 The host imports requests, as one does that posts its alerts itself. Beside it: importing the
-client or the contract, and loading the plugin. Each runs in a new interpreter, in turn; the store
-exists already.
+client or the contract, running a command, and loading the plugin. Each runs in a new interpreter,
+in turn; the store exists already.
 """
 
 from __future__ import annotations
@@ -28,9 +28,19 @@ engine, _ = opened.__enter__()
 engine.start()
 """
 
+EXEC = """
+import contextlib, os, sys
+os.environ['ALERTHOST_SPOOL'] = 'spool'
+sys.argv[1:] = ['exec', 'key', '--', 'true']
+from alerthost.__main__ import main
+with contextlib.suppress(SystemExit):
+    main()
+"""
+
 PROGRAMS = {
     "importing the client": ("", "import alerthost_client"),
     "making a client": ("", "from alerthost_client import Client; Client()"),
+    "alerthost exec": ("", EXEC),
     "importing hostspec": ("", "import hostspec"),
     "loading the plugin": ("", "from hostspec.plugins import load; load(['pagerduty'])"),
     "starting an engine from a file, bare interpreter": ("", START),
@@ -40,6 +50,7 @@ PROGRAMS = {
 
 GOALS = {
     "importing the client": (None, 0.04, 5.0),
+    "alerthost exec": (None, 0.15, None),
     "starting an engine from a file, bare interpreter": (0.5, None, None),
     "starting an engine from a file, host": (0.5, None, 25.0),
 }

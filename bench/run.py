@@ -25,6 +25,7 @@ PROGRAMS = (
     "console",
     "importing",
     "handing_over",
+    "serving",
     "sending",
 )
 
