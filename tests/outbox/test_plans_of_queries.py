@@ -93,6 +93,8 @@ HOT = {
     "ended": (maintenance._ENDED, "ix_incidents_changed_at"),
     "planned": (maintenance._PLANNED, "ix_submissions_planned_at"),
     "quiet": (maintenance._QUIET, "ix_alerts_seen_at"),
+    "waiting": (due._WAITING.params(now=1.0, most=1), "ix_alerts_waits_until"),
+    "number of waiting": (admin_queries._COUNT_WAITING, "ix_alerts_waits_until"),
     "expired": (due._EXPIRED.params(now=1.0, most=1), "ix_alerts_expires_at"),
 }
 

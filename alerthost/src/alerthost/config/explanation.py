@@ -72,8 +72,12 @@ def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
 
 def _describe_times(rule: Rule) -> list[str]:
     """Return what happens later to an alert that a rule matches."""
-    after = rule.expire_after if isinstance(rule, TimedRule) else None
-    return [f"it expires {in_words(after)} after its last report"] if after else []
+    if not isinstance(rule, TimedRule):
+        return []
+    wait = [f"it waits {in_words(rule.wait)} whether the alert still fires"] if rule.wait else []
+    after = rule.expire_after
+    expires = [f"the alert expires {in_words(after)} after its last report"] if after else []
+    return [*wait, *expires]
 
 
 def _explain_delivery(host: Host, delivery: Delivery) -> dict[str, Any]:

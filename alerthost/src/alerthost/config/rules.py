@@ -119,6 +119,7 @@ class RuleBuilder:
             Matching(tuple(matchers)),
             table.resolve_unknown,
             expire_after=parse_duration(table.expire_after) or None,
+            wait=parse_duration(table.for_),
         )
         return rule, faults
 

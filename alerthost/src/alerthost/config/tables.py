@@ -86,6 +86,13 @@ class RuleTable:
         help='Matchers, such as team="data": all must match. Without any, every alert does.',
         default=(),
     )
+    for_: str = setting(
+        "For",
+        help="Start the actions only for an alert that still fires after this long, such as 5m; "
+        "empty for at once.",
+        default="",
+        check=duration_check(least="1s", most="1d", optional=True),
+    )
     expire_after: str = setting(
         "Expire after",
         help="Resolve an alert that was not reported for this long, such as 1h30m; empty for never."

@@ -172,6 +172,8 @@ class Metrics(Collector):
         size.add_metric(["submissions"], backlog.pending)
         size.add_metric(["deliveries"], backlog.queued)
         yield size
+        text = "Alerts for which a rule waits whether they still fire."
+        yield GaugeMetricFamily("alerthost_waiting_alerts", text, value=backlog.waiting)
         age = 0.0 if backlog.oldest is None else max(0.0, self._clock() - backlog.oldest)
         text = "Seconds since the oldest item of the backlog was accepted; 0 if it is empty."
         yield GaugeMetricFamily("alerthost_oldest_queued_seconds", text, value=age)

@@ -98,6 +98,7 @@ class SubmissionRow:
         outcome: why it has no delivery, or fewer than its rules ask for; None if it has all.
         is_replay: whether it plans a delivery again.
         deliveries: without their messages.
+        cause: why `alerthost` itself accepted it; empty if a sender submitted it.
     """
 
     id: int
@@ -108,6 +109,7 @@ class SubmissionRow:
     outcome: SubmissionOutcome | None
     is_replay: bool
     deliveries: tuple[DeliveryRow, ...]
+    cause: str = ""
 
 
 class AdminLists:
@@ -311,6 +313,7 @@ def _submission_rows(
                 outcome=SubmissionOutcome(row.outcome) if row.outcome else None,
                 is_replay=row.replays is not None,
                 deliveries=tuple(of_submission.get(row.submission_id, ())),
+                cause=submission.cause,
             )
 
 

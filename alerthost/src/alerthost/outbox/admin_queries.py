@@ -36,6 +36,7 @@ from alerthost.store.database import Database
 from alerthost.store.tables import (
     OUTCOME,
     PENDING,
+    alerts,
     channels,
     deliveries,
     incidents,
@@ -206,12 +207,13 @@ class AdminQueries:
         )
 
     def backlog(self) -> Backlog:
-        """Count pending submissions and queued deliveries."""
+        """Count pending submissions, queued deliveries, and alerts that rules wait for."""
         with self._database.read() as connection:
             pending, first = connection.execute(_COUNT_PENDING).one()
             queued, second = connection.execute(_COUNT_QUEUED).one()
+            waiting = connection.execute(_COUNT_WAITING).scalar_one()
         oldest = min((each for each in (first, second) if each), default=None)
-        return Backlog(pending, queued, oldest)
+        return Backlog(pending, queued, oldest, waiting)
 
     def load(self) -> Load:
         """Count pending submissions by scope, and queued deliveries by lane."""
@@ -333,6 +335,8 @@ _HANDLES: Final = (
 _COUNT_PENDING: Final = sa.select(sa.func.count(), sa.func.min(submissions.c.accepted_at)).where(
     PENDING
 )
+
+_COUNT_WAITING: Final = sa.select(sa.func.count()).where(alerts.c.waits_until.is_not(None))
 
 _UNSENT: Final = (
     sa.select(

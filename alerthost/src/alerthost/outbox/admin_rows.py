@@ -158,11 +158,13 @@ class Backlog:
         pending: submissions that are not planned yet.
         queued: deliveries that are to be sent.
         oldest: when the oldest of all of them was accepted; None for an empty backlog.
+        waiting: alerts for which a rule waits whether they still fire; no part of the backlog.
     """
 
     pending: int
     queued: int
     oldest: float | None
+    waiting: int = 0
 
 
 @attrs.frozen

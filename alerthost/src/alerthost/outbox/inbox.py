@@ -38,6 +38,13 @@ _ACCEPT: Final = sa.text(
     " :size, :fairness_key, :lifetime, :replays, :cause) ON CONFLICT (submission_id) DO NOTHING"
 ).bindparams(sa.bindparam("lifetime", type_=sa.Double()))
 
+_ACCEPT_AGAIN: Final = sa.text(
+    "INSERT INTO submissions (submission_id, scope, key, body, accepted_at, digest, scope_digest,"
+    " urgency, size, fairness_key, cause) SELECT :submission_id, scope, key, body, :now, digest,"
+    " scope_digest, urgency - accepted_at + :now, size, fairness_key, :cause"
+    " FROM submissions WHERE id = :row"
+).bindparams(sa.bindparam("now", type_=sa.Double()))
+
 _ACCEPT_FREE: Final = sa.text(
     "WITH given AS MATERIALIZED ("  # noqa: S608 -- names of columns
     " SELECT * FROM json_to_recordset(CAST(:given AS json)) AS given("
@@ -252,6 +259,12 @@ def has_pending(connection: sa.Connection) -> bool:
 def accept_own(uow: UnitOfWork, alert: Alert, cause: str) -> None:
     """Accept a submission of the engine itself, about an alert that is locked."""
     uow.connection.execute(_ACCEPT, _build_row(new_id(), alert, uow.now) | {"cause": cause})
+
+
+def accept_again(uow: UnitOfWork, row: int, cause: str) -> None:
+    """Accept a submission again, about an alert that is locked; its text is not read."""
+    values = {"submission_id": new_id(), "now": uow.now, "cause": cause, "row": row}
+    uow.connection.execute(_ACCEPT_AGAIN, values)
 
 
 def find_last_firing(connection: sa.Connection, identity: Identity) -> Alert | None:

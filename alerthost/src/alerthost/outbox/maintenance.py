@@ -367,6 +367,14 @@ _FINISHED: Final = sa.select(deliveries.c.id).where(
 _ENDED: Final = sa.select(incidents.c.id).where(
     ~incidents.c.active, incidents.c.changed_at < _BEFORE, ~_WAITS
 )
-_PLANNED: Final = sa.select(submissions.c.id).where(submissions.c.planned_at < _BEFORE)
+_IS_NEEDED: Final = (
+    sa.select(alerts.c.id)
+    .where(alerts.c.digest == submissions.c.digest, alerts.c.waiting_row == submissions.c.id)
+    .exists()
+)
+"""A rule waits whether the alert still fires; the submission is planned again then."""
+_PLANNED: Final = sa.select(submissions.c.id).where(submissions.c.planned_at < _BEFORE, ~_IS_NEEDED)
 _HOLDS: Final = sa.select(holders.c.incident_id).where(holders.c.digest == alerts.c.digest).exists()
-_QUIET: Final = sa.select(alerts.c.id).where(alerts.c.seen_at < _BEFORE, ~_HOLDS)
+_QUIET: Final = sa.select(alerts.c.id).where(
+    alerts.c.seen_at < _BEFORE, ~_HOLDS, alerts.c.waiting_row.is_(None)
+)

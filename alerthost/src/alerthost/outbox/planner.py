@@ -233,6 +233,10 @@ class Planner:
             note = attrs.evolve(note, remark=no_effect)
         if note.remark == NOTHING_OPEN and snapshot.is_orphaned(submission.identity):
             note = attrs.evolve(note, remark=ORPHANED)
+        elif note.remark == NOTHING_OPEN and proposed.ended:
+            note = attrs.evolve(note, remark=proposed.ended)
+        elif proposed.waits:
+            note = attrs.evolve(note, remark=proposed.waits)
         elif note.remark == NOTHING_OPEN and proposed.is_resolve and proposed.is_new:
             note = attrs.evolve(note, remark=UNKNOWN)
         return PlannedSubmission(

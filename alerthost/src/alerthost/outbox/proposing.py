@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime as dt
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from alerthost.outbox import inbox
 from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, remark_of
 from alerthost.outbox.snapshot import AlertState, Snapshot
-from alerthost.outbox.submission import OLDER, OVER, Submission
+from alerthost.outbox.submission import OLDER, OVER, STILL_FIRES, WAITS, Submission
 from alerthost.outbox.timing import NOTHING_DUE, AlertTimes, TimedRule
 from hostspec.alert import Alert, Status
 from hostspec.delivery import IncidentRef
@@ -26,6 +27,8 @@ class Proposed:
         proposal: None if the rules were not asked, or failed with an error.
         is_new: no earlier submission about its alert is known.
         times: the due times of the alert afterwards.
+        waits: until when rules wait whether the alert still fires; empty if none does.
+        ended: that the alert ended while rules waited; empty if none did.
         fed: the expected heartbeats that it is a sign of.
     """
 
@@ -36,6 +39,8 @@ class Proposed:
     is_new: bool = False
     times: AlertTimes = NOTHING_DUE
     fed: tuple[ExpectedHeartbeat, ...] = ()
+    waits: str = ""
+    ended: str = ""
 
     @property
     def is_resolve(self) -> bool:
@@ -54,6 +59,7 @@ class Proposer:
     def __init__(self, rules: Iterable[Rule], heartbeats: Iterable[ExpectedHeartbeat] = ()) -> None:
         self._rules = tuple(rules)
         self._timed = [rule for rule in self._rules if isinstance(rule, TimedRule)]
+        self._waiting = [rule for rule in self._timed if rule.wait]
         self._heartbeats = [each for each in heartbeats if each.matches is not None]
         self._records = any(
             use.action.capabilities.record for rule in self._rules for use in rule.actions
@@ -72,25 +78,54 @@ class Proposer:
                 return Proposed(submission, no_effect)
             if fed := tuple(each for each in self._heartbeats if each.is_fed_by(alert)):
                 return Proposed(submission, remark_of(fed), fed=fed)
-            proposal = propose(alert, self._rules)
+            if no_effect or submission.replays is not None:
+                proposal = propose(alert, self._rules)
+                return Proposed(submission, no_effect, proposal, is_new=known is None)
+            proposed = self._propose_news(submission, alert, known, now)
         except Exception as error:  # noqa: BLE001 -- one submission must not block the others
             return Proposed(submission, error=error)
-        is_new = known is None
-        if no_effect or submission.replays is not None:
-            return Proposed(submission, no_effect, proposal, is_new=is_new)
-        times = self._times(known, submission, proposal, now)
-        snapshot.apply_alert(alert, submission.accepted_at, times)
-        return Proposed(submission, proposal=proposal, is_new=is_new, times=times)
+        snapshot.apply_alert(alert, submission.accepted_at, proposed.times)
+        return proposed
 
-    def _times(
-        self, known: AlertState | None, submission: Submission, proposal: Proposal, now: float
-    ) -> AlertTimes:
-        """Return the due times of an alert after a submission."""
+    def _propose_news(
+        self, submission: Submission, alert: Alert, known: AlertState | None, now: float
+    ) -> Proposed:
+        """Ask the rules about a new state of an alert, except those that wait."""
         before = known.times if known else NOTHING_DUE
-        status = known.status_after(proposal.alert) if known else proposal.alert.status
-        matching = [rule for rule in self._timed if rule.name in proposal.rules]
+        status = known.status_after(alert) if known else alert.status
         # an alert that was accepted in the future came while a clock was ahead
-        return before.after(status, min(submission.accepted_at, now), submission.lifetime, matching)
+        at = min(submission.accepted_at, now)
+        since = now if before.fires_since is None and self._waiting else before.fires_since
+        waiting: list[TimedRule] = []
+        if status is Status.FIRING and since is not None:
+            waiting = [
+                rule for rule in self._waiting if since + rule.wait > at and _matches(rule, alert)
+            ]
+        asked: Sequence[Rule] = [rule for rule in self._rules if rule not in waiting]
+        if submission.cause == STILL_FIRES:
+            asked = self._former(before.waiting, asked)
+        proposal = propose(alert, asked)
+        times = NOTHING_DUE
+        if status is not Status.RESOLVED:
+            names = {*proposal.rules, *(rule.name for rule in waiting)}
+            matching = [rule for rule in self._timed if rule.name in names]
+            times = before.wait(since, waiting, submission.row)
+            if submission.cause != STILL_FIRES:
+                times = times.reported(status, at, submission.lifetime, matching)
+        return Proposed(
+            submission,
+            proposal=proposal,
+            is_new=known is None,
+            times=times,
+            waits=_describe_waiting(times),
+            ended=_describe_end(status, before),
+        )
+
+    def _former(self, names: Iterable[str], asked: Sequence[Rule]) -> Sequence[Rule]:
+        """Return the asked rules that waited; all, if one of those is gone or has a new name."""
+        if not {*names} <= {rule.name for rule in self._rules}:
+            return asked
+        return [rule for rule in asked if rule.name in names]
 
     def lanes_of(self, alert: Alert) -> frozenset[inbox.Lane]:
         """Return the lanes of the incidents that an alert opens when it fires."""
@@ -98,6 +133,28 @@ class Proposer:
             alert = attrs.evolve(alert, status=Status.FIRING)
         refs = (delivery.ref for _, delivery in propose(alert, self._rules).deliveries)
         return frozenset((ref.installation, ref.destination) for ref in refs)
+
+
+def _matches(rule: Rule, alert: Alert) -> bool:
+    """Check whether a rule matches; one that fails counts as a match, and fails again later."""
+    try:
+        return bool(rule.matches(alert))
+    except Exception:  # noqa: BLE001 -- the host's program may raise anything
+        return True
+
+
+def _describe_waiting(times: AlertTimes) -> str:
+    if times.waits_until is None:
+        return ""
+    until = dt.datetime.fromtimestamp(times.waits_until, dt.UTC)
+    names = ", ".join(times.waiting)
+    return f"{WAITS} {until:%Y-%m-%d %H:%M:%S} UTC whether it still fires: {names}"
+
+
+def _describe_end(status: Status, before: AlertTimes) -> str:
+    if status is Status.FIRING or not before.waiting:
+        return ""
+    return f"{status} while rules waited whether it still fires: {', '.join(before.waiting)}"
 
 
 def _find_reason(submission: Submission, alert: Alert, known: AlertState | None, now: float) -> str:

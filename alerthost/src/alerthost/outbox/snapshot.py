@@ -7,8 +7,9 @@ of the plans before it.
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from alerthost.outbox.incident_store import StoredIncident
 from alerthost.outbox.retry_policy import ProviderState
 from alerthost.outbox.serialisation import digest
 from alerthost.outbox.timing import NOTHING_DUE, AlertTimes
-from alerthost.store.columns import UtcTime
+from alerthost.store.columns import Number, UtcTime
 from alerthost.store.tables import alerts, holders, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
@@ -82,7 +83,7 @@ class Snapshot:
                 row.updated_at,
                 row.started_at,
                 row.seen_at,
-                AlertTimes(row.expires_at, row.lifetime),
+                _times_of(row),
             )
 
     def load_incidents(self, which: Collection[Identity], refs: Collection[IncidentRef]) -> None:
@@ -259,6 +260,17 @@ _ALERTS: Final = sa.select(alerts).where(
 )
 
 
+def _times_of(row: sa.Row[Any]) -> AlertTimes:
+    return AlertTimes(
+        row.expires_at,
+        row.lifetime,
+        row.fires_since,
+        row.waits_until,
+        tuple(json.loads(row.waiting)),
+        row.waiting_row,
+    )
+
+
 def record_alert_states(
     connection: sa.Connection, news: Collection[tuple[Alert, float, AlertTimes]]
 ) -> None:
@@ -274,6 +286,10 @@ def record_alert_states(
             "accepted_at": accepted_at,
             "expires_at": times.expires_at,
             "lifetime": times.lifetime,
+            "fires_since": times.fires_since,
+            "waits_until": times.waits_until,
+            "waiting": json.dumps(times.waiting) if times.waiting else "[]",
+            "waiting_row": times.row,
         }
         for alert, accepted_at, times in news
     ]
@@ -283,20 +299,25 @@ def record_alert_states(
 
 _RECORD: Final = sa.text(
     "INSERT INTO alerts (digest, scope, key, status, updated_at, started_at, seen_at, expires_at,"
-    " lifetime) VALUES (:digest, :scope, :key, :status, :updated_at, :started_at, :accepted_at,"
-    " :expires_at, :lifetime)"
+    " lifetime, fires_since, waits_until, waiting, waiting_row) VALUES (:digest, :scope, :key,"
+    " :status, :updated_at, :started_at, :accepted_at, :expires_at, :lifetime, :fires_since,"
+    " :waits_until, :waiting, :waiting_row)"
     " ON CONFLICT (digest) DO UPDATE SET status ="
     " CASE WHEN alerts.status = 'resolved' AND excluded.status = 'acknowledged'"
     " THEN alerts.status ELSE excluded.status END,"
     " started_at = CASE WHEN excluded.status = 'firing' THEN NULL"
     " ELSE coalesce(excluded.started_at, alerts.started_at) END,"
     " updated_at = coalesce(excluded.updated_at, alerts.updated_at), seen_at = excluded.seen_at,"
-    " expires_at = excluded.expires_at, lifetime = excluded.lifetime"
+    " expires_at = excluded.expires_at, lifetime = excluded.lifetime,"
+    " fires_since = excluded.fires_since, waits_until = excluded.waits_until,"
+    " waiting = excluded.waiting, waiting_row = excluded.waiting_row"
 ).bindparams(
-    sa.bindparam("updated_at", type_=UtcTime()),
-    sa.bindparam("started_at", type_=UtcTime()),
-    sa.bindparam("expires_at", type_=sa.Double()),
-    sa.bindparam("lifetime", type_=sa.Double()),
+    *(sa.bindparam(name, type_=UtcTime()) for name in ("updated_at", "started_at")),
+    *(
+        sa.bindparam(name, type_=sa.Double())
+        for name in ("expires_at", "lifetime", "fires_since", "waits_until")
+    ),
+    sa.bindparam("waiting_row", type_=Number),
 )
 
 

@@ -37,6 +37,12 @@ OVER: Final = "its problem is over"
 OLDER: Final = "older than the known state"
 """The beginning of the remark on an alert whose `updated_at` is outdated."""
 
+WAITS: Final = "waits until"
+"""The beginning of the remark on an alert for which a rule waits whether it still fires."""
+
+STILL_FIRES: Final = "it still fires after the time that a rule waits"
+"""Why the engine plans an alert again."""
+
 DEAD: Final = "dead-lettered: the process ended each time that it was planned"
 """The failure of a poison submission."""
 
@@ -48,6 +54,8 @@ class SubmissionOutcome(enum.StrEnum):
     """No rule matches a firing alert."""
     OUTDATED = "outdated"
     """It repeats a problem that is over, or is older than the known state."""
+    WAITING = "waiting"
+    """A rule waits whether the alert still fires."""
     SUPPRESSED = "suppressed"
     """A plugin decided that something is not sent."""
     FAILED = "failed"
@@ -63,7 +71,8 @@ class Note:
     """The result of planning a submission, apart from its deliveries.
 
     Attributes:
-        remark: why it has no delivery (no rule matches, say); empty if it has one.
+        remark: why it has no delivery (no rule matches, say), or fewer because a rule waits; else
+            empty.
     """
 
     remark: str = ""
@@ -84,11 +93,15 @@ class Note:
             return SubmissionOutcome.SUPPRESSED
         if self.remark == LATE_REPEAT or self.remark.startswith(OLDER):
             return SubmissionOutcome.OUTDATED
+        if self.remark.startswith(WAITS):
+            return SubmissionOutcome.WAITING
         return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """A sentence for each reason."""
+        if self.outcome is SubmissionOutcome.WAITING:
+            return (self.remark,)
         if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
             return (f"{self.remark}, nothing is sent",)
         return (*self.failures, *map(describe, self.suppressions))
@@ -161,6 +174,10 @@ class PlannedLog:
         if note.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
             scope = shorten(submission.identity.scope, LONGEST_LOGGED)
             self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
+        elif note.outcome is SubmissionOutcome.WAITING:
+            scope = shorten(submission.identity.scope, LONGEST_LOGGED)
+            text = shorten(note.remark, LONGEST_LOGGED)
+            self._log.write(scope, note.outcome, f"{alert}: {text}", logging.INFO)
 
     def flush(self, *, everything: bool = False) -> None:
         """Log how many lines were skipped in past minutes, or in all."""

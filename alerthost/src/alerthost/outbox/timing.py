@@ -1,4 +1,4 @@
-"""Due times of alerts: when they expire. Pure.
+"""Due times of alerts: when they expire, and how long rules wait. Pure.
 
 All times are seconds of the epoch, durations are seconds.
 """
@@ -6,7 +6,7 @@ All times are seconds of the epoch, durations are seconds.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -33,9 +33,11 @@ class TimedRule(Rule):
     Attributes:
         expire_after: an alert that it matches expires when it was not reported for so long; None
             for never.
+        wait: it starts its actions only for an alert that still fires after so long.
     """
 
     expire_after: float | None = None
+    wait: float = 0.0
 
 
 @attrs.frozen
@@ -45,32 +47,50 @@ class AlertTimes:
     Attributes:
         expires_at: when it is resolved unless it is reported again; None for never.
         lifetime: from its last report to that moment.
+        fires_since: when its first firing report was planned, if any rule waits; None unless it
+            fires or is acknowledged.
+        waits_until: when the first of the waiting rules is asked again; None if none waits.
+        waiting: names of the waiting rules.
+        row: of the submission that is planned again then.
     """
 
     expires_at: float | None = None
     lifetime: float | None = None
+    fires_since: float | None = None
+    waits_until: float | None = None
+    waiting: tuple[str, ...] = ()
+    row: int | None = None
 
-    def after(
-        self, status: Status, reported_at: float, lifetime: float | None, rules: Iterable[Rule]
+    def reported(
+        self, status: Status, at: float, lifetime: float | None, rules: Iterable[Rule]
     ) -> AlertTimes:
-        """Return the times after a report of the alert.
+        """Return the times after a report of the alert that is not its resolve.
 
         Args:
             status: as reported.
-            reported_at: when it was accepted.
+            at: when it was accepted.
             lifetime: of the alert itself, which precedes that of the rules; None for none.
             rules: that match it; the longest of their durations counts. An acknowledgement asks no
                 rule, and keeps the lifetime of the last report.
         """
-        if status is Status.RESOLVED:
-            return NOTHING_DUE
         if lifetime is None:
             timed = (rule.expire_after for rule in rules if isinstance(rule, TimedRule))
             firing = status is Status.FIRING
             lifetime = max(filter(None, timed), default=None) if firing else self.lifetime
-        if lifetime is None:
-            return NOTHING_DUE
-        return AlertTimes(reported_at + lifetime, lifetime)
+        expires_at = None if lifetime is None else at + lifetime
+        return attrs.evolve(self, expires_at=expires_at, lifetime=lifetime)
+
+    def wait(self, since: float | None, rules: Sequence[TimedRule], row: int) -> AlertTimes:
+        """Return the times of an alert that fires since a moment while rules wait."""
+        if since is None or not rules:
+            return attrs.evolve(self, fires_since=since, waits_until=None, waiting=(), row=None)
+        return attrs.evolve(
+            self,
+            fires_since=since,
+            waits_until=since + min(rule.wait for rule in rules),
+            waiting=tuple(rule.name for rule in rules),
+            row=row,
+        )
 
 
 NOTHING_DUE: Final = AlertTimes()

@@ -112,9 +112,16 @@ alerts: Final = sa.Table(
     sa.Column("started_at", UtcTime),
     sa.Column("expires_at", Moment),
     sa.Column("lifetime", sa.Double),
+    sa.Column("fires_since", Moment),
+    sa.Column("waits_until", Moment),
+    sa.Column("waiting", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("waiting_row", Number),
 )
 sa.Index("ix_alerts_seen_at", alerts.c.seen_at)
 _partial_index("ix_alerts_expires_at", alerts.c.expires_at, where=alerts.c.expires_at.is_not(None))
+_partial_index(
+    "ix_alerts_waits_until", alerts.c.waits_until, where=alerts.c.waits_until.is_not(None)
+)
 
 expected_heartbeats: Final = sa.Table(
     "expected_heartbeats",

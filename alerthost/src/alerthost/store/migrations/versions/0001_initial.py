@@ -62,9 +62,14 @@ def upgrade() -> None:
         sa.Column("started_at", TIME),
         sa.Column("expires_at", sa.Double()),
         sa.Column("lifetime", sa.Double()),
+        sa.Column("fires_since", sa.Double()),
+        sa.Column("waits_until", sa.Double()),
+        sa.Column("waiting", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("waiting_row", NUMBER),
     )
     _create_index("ix_alerts_seen_at", "alerts", ["seen_at"])
     _create_index("ix_alerts_expires_at", "alerts", ["expires_at"], "expires_at IS NOT NULL")
+    _create_index("ix_alerts_waits_until", "alerts", ["waits_until"], "waits_until IS NOT NULL")
     op.create_table(
         "expected_heartbeats",
         sa.Column("key", sa.Text(), primary_key=True),
