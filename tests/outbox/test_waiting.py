@@ -227,7 +227,7 @@ def test_the_check_whether_it_still_fires_is_no_report(worlds: Worlds) -> None:
     assert world.advance(30) == ["resolve disk"]
 
 
-def test_what_waits_is_kept_beyond_the_history(worlds: Worlds) -> None:
+def test_a_waiting_alert_is_kept_beyond_the_history(worlds: Worlds) -> None:
     world = worlds(rules=waiting(team=3 * 86_400), patience=Patience(keep=3600))
     world.accept("disk")
     world.drain()

@@ -17,6 +17,7 @@ from stored import Account
 
 from alerthost.cli.main import main
 from alerthost.outbox.activity import Actor, Change
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.store import copying
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
@@ -45,7 +46,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill(database: Database) -> None:
-    world = World(database, Clock())
+    world = World(
+        database, Clock(), heartbeats=[ExpectedHeartbeat(key="backup", every=300, grace=60)]
+    )
     world.accept("open")
     world.drain()
     world.fail(OutcomeKind.REJECTED)
