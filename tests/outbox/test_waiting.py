@@ -1,4 +1,4 @@
-"""A rule with `for` pages only for what still fires then."""
+"""A rule with `for` pages only for an alert that still fires then."""
 
 from __future__ import annotations
 

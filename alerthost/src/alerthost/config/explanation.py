@@ -71,7 +71,7 @@ def _explain_rule(rule: Rule, alert: Alert) -> dict[str, Any]:
 
 
 def _describe_times(rule: Rule) -> list[str]:
-    """Return what happens later to an alert that a rule matches."""
+    """Return the later effects of a rule on an alert that it matches."""
     if not isinstance(rule, TimedRule):
         return []
     wait = [f"it waits {in_words(rule.wait)} whether the alert still fires"] if rule.wait else []
