@@ -11,6 +11,8 @@ from serving import Start, post, serving_provider
 from workspace import CHECKOUT, PLATFORM, STORE_KEY, Workspace
 
 from alerthost.cli.server import Server
+from alerthost.console import service_test
+from hostspec import Suppression
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.testing import refusing
 from pagerduty_plugin.testing.misbehaviour import failing
@@ -314,9 +316,21 @@ def test_service_is_tested_with_the_answers_of_its_provider(
 def test_open_incident_of_a_failed_test_is_reported(
     browser: Browser, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.fake.misbehave(failing(), times=3)
+    monkeypatch.setattr(service_test, "PAUSES", (0.0,))
+    workspace.fake.misbehave(failing(), times=4)
     page = browser.send("Send a test")
     assert "The incident may still be open: close it at the provider." in page.text
+
+
+def test_failure_to_plan_a_test_is_shown(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trigger, "plan", lambda *_, **__: 1 / 0)
+    page = browser.send("Send a test")
+    assert "Nothing was sent." in page.text
+    assert "the action pagerduty.trigger could not plan" in page.text
+    veto = Suppression("pagerduty.trigger", "shop", "it is night")
+    monkeypatch.setattr(Trigger, "plan", lambda *_, **__: [veto])
+    browser.open("/console/account/shop")
+    assert "Suppressed: it is night" in browser.send("Send a test").text
 
 
 def test_service_that_cannot_be_tested_is_an_error(

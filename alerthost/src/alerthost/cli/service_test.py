@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
 import click
 
 from alerthost.cli.options import command, with_config
@@ -16,20 +13,17 @@ from alerthost.cli.session import Interrupts
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile
-from alerthost.config.plugins import NoDestinationsError, action_for, destinations_of
-from hostspec.action import AnyAction
-from hostspec.alert import Alert, Severity, Status
+from alerthost.config.plugins import NoDestinationsError, destinations_of
+from alerthost.config.service_test import ServiceTest, Step, Target, target_of
+from hostspec.alert import Status
 from hostspec.delivery import (
     Delivery,
-    Incident,
     Operation,
     Outcome,
     OutcomeKind,
     Receipt,
     Suppression,
 )
-from hostspec.inprocess.host import Host
-from hostspec.plugins import Rule, RuleAction
 from hostspec.provider import Destination, Installation
 from hostspec.text import unknown_name
 
@@ -62,16 +56,6 @@ def test(path: Path, service: str) -> None:
     screen.exit(success=Trial(loaded, target, screen).run())
 
 
-@attrs.frozen
-class Target:
-    """The service that is tested, with an action and its settings for this service alone."""
-
-    name: str
-    action: AnyAction
-    installation: Installation[Any]
-    settings: Any
-
-
 def find_target(loaded: Configuration, named: str) -> Target:
     """Find the service ``ACCOUNT/SERVICE``, or the only service of ``ACCOUNT``.
 
@@ -97,100 +81,64 @@ def find_target(loaded: Configuration, named: str) -> Target:
     if named not in services:
         raise click.UsageError(unknown_name(named, services))
     installation, destination = services[named]
-    found = action_for(loaded.plugins, installation, destination)
-    if found is None:
+    target = target_of(loaded.plugins, installation, destination)
+    if target is None:
         message = (
             f"{installation.provider} cannot be tested: no action can be limited to one service"
         )
         raise click.UsageError(message)
-    action, settings = found
-    return Target(named, action, installation, settings)
+    return target
 
 
 class Trial:
-    """Opens an incident at one service, acknowledges it and closes it, even if a step fails."""
+    """Tests a service, and closes the incident even if a step fails or is interrupted."""
 
     def __init__(self, loaded: Configuration, target: Target, screen: Screen) -> None:
         self._target = target
         self._screen = screen
-        self._key = f"alerthost-test/{secrets.token_hex(8)}"
-        use = RuleAction(target.action, target.installation, target.settings)
-        # follow-ups are planned from the open incident alone
-        rule = Rule("alerthost test", [use], lambda alert: alert.status is Status.FIRING)
-        self._host = Host(loaded.plugins, [rule])
-        self._outcomes: dict[Operation, Outcome] = {}
+        self._test = ServiceTest(loaded.plugins, target, "alerthost test")
 
     def run(self) -> bool:
         """Run the test; return whether all steps succeeded."""
-        self._screen.print(f"Test of {self._target.name} under the key {self._key}", "bold")
+        self._screen.print(f"Test of {self._target.name} under the key {self._test.key}", "bold")
         opened = False
         with Interrupts(limit=0, message=_INTERRUPTED) as signals:
             try:
                 self._open(signals)
-                opened = bool(self._held)
+                opened = bool(self._test.held)
                 if opened and not signals.count:
                     with signals.breakable(at=1):
-                        self._step(Status.ACKNOWLEDGED)
+                        self._show_step(self._test.send(Status.ACKNOWLEDGED))
             finally:
                 with signals.breakable(at=2):
-                    self._close()
+                    for step in self._test.close(PAUSES):
+                        self._show_step(step)
         return self._conclude(opened=opened, interrupted=signals.count > 0)
 
-    @property
-    def _held(self) -> tuple[Incident, ...]:
-        return self._host.held_by(self._alert(Status.RESOLVED).identity)
-
-    @property
-    def _was_opened(self) -> bool:
-        opening = self._outcomes.get(Operation.TRIGGER)
-        return opening is not None and opening.delivered
-
-    def _alert(self, status: Status) -> Alert:
-        return Alert(
-            self._key,
-            f"Test of {self._target.name} by alerthost; no action needed",
-            status=status,
-            severity=Severity.INFO,
-            source="alerthost",
-            details={"test": "Sent by alerthost test, which closes it at once."},
-        )
-
     def _open(self, signals: Interrupts) -> None:
-        plan = self._host.plan(self._alert(Status.FIRING))
+        plan = self._test.host.plan(self._test.alert(Status.FIRING))
         finished = False
         with signals.breakable(at=2):
-            self._step(Status.FIRING)
+            self._show_step(self._test.send(Status.FIRING))
             finished = True
         if not finished:
             # the incident may have been opened: assume so
-            self._host.assume(plan)
+            self._test.host.assume(plan)
 
-    def _close(self) -> None:
-        """Resolve the incident, with several attempts."""
-        for pause in (0.0, *PAUSES):
-            time.sleep(pause)
-            if not self._held or not self._step(Status.RESOLVED):
-                return
-
-    def _step(self, status: Status) -> bool:
-        """Send one alert, and show its outcome; return whether there was anything to send."""
-        started = time.monotonic()
-        report = self._host.handle(self._alert(status))
-        took = f"{time.monotonic() - started:.2f} s"
-        for failure in report.plan.failures:
+    def _show_step(self, step: Step) -> None:
+        plan = step.report.plan
+        for failure in plan.failures:
             self._screen.print_error(str(failure))
-        for suppression in report.plan.suppressions:
+        for suppression in plan.suppressions:
             self._screen.warn(f"suppressed at {suppression.installation}: {suppression.reason}")
             self._show_notes(suppression)
-        for receipt in report.receipts:
-            self._show(receipt, took)
-        return bool(report.receipts)
+        for receipt in step.report.receipts:
+            self._show(receipt, f"{step.seconds:.2f} s")
 
     def _show(self, receipt: Receipt, took: str) -> None:
         delivery = receipt.delivery
         outcome = receipt.outcome or Outcome(OutcomeKind.UNCERTAIN)
-        self._outcomes[delivery.operation] = outcome
-        where = self._host.name_of(delivery.ref)
+        where = self._test.host.name_of(delivery.ref)
         reason = "" if outcome.delivered else outcome.reason
         cells = (str(outcome.kind), str(delivery.operation), where, took, reason)
         self._screen.row(cells, _WIDTHS, "green" if outcome.delivered else "red")
@@ -202,28 +150,29 @@ class Trial:
 
     def _conclude(self, *, opened: bool, interrupted: bool) -> bool:
         """Print the result; return whether all steps succeeded."""
-        screen, name, outcomes = self._screen, self._target.name, self._outcomes
-        for incident in self._held:
-            where = self._host.name_of(incident.ref)
-            state = "STILL OPEN" if self._was_opened else "POSSIBLY STILL OPEN"
+        screen, name, test = self._screen, self._target.name, self._test
+        outcomes = test.outcomes
+        for incident in test.held:
+            where = test.host.name_of(incident.ref)
+            state = "STILL OPEN" if test.was_opened else "POSSIBLY STILL OPEN"
             key = incident.ref.correlation_key
             screen.print_error(f"{state} at {where}: {key}; close it there", "bold red")
-        if self._held:
+        if test.held:
             return False
         if not opened:
             screen.print_error(f"No incident was opened at {name}.")
             return False
         if Operation.RESOLVE not in outcomes:
             action = self._target.action.name
-            screen.warn(f"{action} cannot resolve: close {self._key} at the provider.")
-        elif not self._was_opened:
+            screen.warn(f"{action} cannot resolve: close {test.key} at the provider.")
+        elif not test.was_opened:
             screen.print_error(
-                f"The trigger was not answered: if it arrives late, {self._key} opens at {name}.",
+                f"The trigger was not answered: if it arrives late, {test.key} opens at {name}.",
                 "bold red",
             )
         if interrupted:
             screen.print_error("The test was interrupted.")
-        success = not interrupted and all(outcome.delivered for outcome in outcomes.values())
+        success = not interrupted and test.success
         if success:
             *first, last = (_DONE[each] for each in outcomes)
             done = f"{', '.join(first)} and {last}" if first else last
