@@ -28,6 +28,8 @@ odd = 1
 path = 7
 [delivery]
 workers = "many"
+[[heartbeats]]
+key = 7
 """
 
 LIGHT = """

@@ -118,6 +118,11 @@ def host_of(fake: FakePagerDuty, *services: str, use: str = "trigger", **setting
     return Host(plugins, [Rule("Pages", [action])])
 
 
+def restarted_host(host: Host) -> Host:
+    """Return a host as after a restart, whose rules send the resolves of unknown alerts."""
+    return Host(host.plugins, [attrs.evolve(rule, resolve_unknown=True) for rule in host.rules])
+
+
 def faults_of(schema: type[Any], **given: Any) -> list[str]:
     """Return the faults of settings."""
     try:

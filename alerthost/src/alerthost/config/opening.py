@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hostspec")
 
-_OF_THE_ENGINE: Final = ("store", "delivery")
+_OF_THE_ENGINE: Final = ("store", "delivery", "heartbeats")
 _OF_THE_SERVER: Final = ("http", "spool")
 
 

@@ -21,8 +21,9 @@ def open(path: str | os.PathLike[str], *, timeout: float | None = None) -> Host:
     """Return the host of a configuration file: ``alerthost.toml``, which ``alerthost`` reads.
 
     Its plugins are loaded, and its installations and rules checked, each secret once. Tables that
-    this host has no use for (store, http, delivery, spool) are left alone, whatever they say;
-    accounts and rules of the store are not read. Nothing heavier than the plugins is imported.
+    this host has no use for (store, delivery, heartbeats, http, spool) are left alone, whatever
+    they say, and so are the times of rules; accounts and rules of the store are not read. Nothing
+    heavier than the plugins is imported.
 
     Args:
         path: of the file.
