@@ -25,12 +25,18 @@ CREATE TABLE alerts (
 	seen_at DOUBLE NOT NULL, 
 	digest VARCHAR(32) NOT NULL, 
 	started_at VARCHAR(32), 
+	expires_at DOUBLE, 
+	lifetime DOUBLE, 
+	fires_since DOUBLE, 
+	waits_until DOUBLE, 
+	waiting TEXT DEFAULT '[]' NOT NULL, 
+	waiting_row INTEGER, 
 	CONSTRAINT pk_alerts PRIMARY KEY (id), 
 	CONSTRAINT uq_alerts_digest UNIQUE (digest)
 );
-INSERT INTO "alerts" VALUES(1,'','open','firing',NULL,1795000000.0,'f99db8982bacf34e420fa5995ba8825f',NULL);
-INSERT INTO "alerts" VALUES(2,'','refused','firing',NULL,1795000000.0,'2bec8d0e7aee3fc6d7f4c7c7de06f8c1',NULL);
-INSERT INTO "alerts" VALUES(3,'','waiting','firing',NULL,1795000000.0,'e50f0f61bb120f22a32ef50fb74476f9',NULL);
+INSERT INTO "alerts" VALUES(1,'','open','firing',NULL,1795000000.0,'f99db8982bacf34e420fa5995ba8825f',NULL,NULL,NULL,NULL,NULL,'[]',NULL);
+INSERT INTO "alerts" VALUES(2,'','refused','firing',NULL,1795000000.0,'2bec8d0e7aee3fc6d7f4c7c7de06f8c1',NULL,NULL,NULL,NULL,NULL,'[]',NULL);
+INSERT INTO "alerts" VALUES(3,'','waiting','firing',NULL,1795000000.0,'e50f0f61bb120f22a32ef50fb74476f9',NULL,NULL,NULL,NULL,NULL,'[]',NULL);
 CREATE TABLE budgets (
 	name TEXT NOT NULL, 
 	allowed INTEGER NOT NULL, 
@@ -153,6 +159,15 @@ CREATE TABLE installations (
 );
 INSERT INTO "installations" VALUES(1,'paging','acme','{"token": {"$sealed": "gAAAAABrDWoQdJ2I6EFn8F6oVmmHJ7yNORx56F4y4gkvCAenrQFsoiH4MnN660AJ25Xp54ExyaMS1MMoK8PXojFHE_1QxNBQAV5jm7eI57OJPddbait6IUIK5Atxf495K5GKEI9n5WUAPbzd8CJib0XM6kH8A5v4BXFQezm3u1hOCTVjmI6azlzOls6Zoxt7kcjWuf-a7LgZ"}, "keys": ["env:PD_KEY", {"$sealed": "gAAAAABrDWoQMd9GVHmHQNvy_YkAvgybd3WAQiWlyoy09aJto28fM9SDV7wHV1C7qPdyoj38m1xilb1ygdTDC7mKYOyUga90yraII_lVL8UXW1ARkxz9MEK42BICXIaTZ230zozn7b9bJYKX-OTqPInJ3iwOMyt-O5SdEc1YI_7To2Wvg3m-vyJeBy37_CotmDzfiFY9oEt7"}], "headers": {"$$sealed": {"$sealed": "gAAAAABrDWoQ7je0rsHIpuSWWcMfGkxbR1TNC34X6lbl9MKBKmTurIrGl0k4EfeEwTA5IvR2zrjhEl9HRDltxpn5rB-Mwv-3Koi_gENwf69CKulu6dO2eNpaIicJHRzB8u7zJhW1ZPlKd0BhurjL7jGEedLqTsO_bSGxZlc8cLNnm36s7iBzm-rzzwZzmaJNmtSMewENi3yl"}}, "labels": {}, "region": "us", "$binding": "gAAAAABrDWoQz0o04t1eRq08-neJI4lqxWRH1orOyvBCDwKyryyMLr1Gix1UluuiQZ04uqTbiXHMsjRRFnrMNOADjx8w6VYSXPESZ6vcJ0ohdEPs2zVsCVBQaJvct4HTxIRcKRBEbpbMih_bTT24tNhZL48JqUluNW0yjKe7OWUxQgjn4t3_6VM="}',2,'2026-11-23T09:00:00.000000+00:00','2026-11-23T09:00:01.000000+00:00');
 INSERT INTO "installations" VALUES(2,'paging','ümlaut','{"token": null, "keys": [], "headers": {}, "labels": {"$$a": "b"}, "region": "us", "$binding": "gAAAAABrDWoQy-rWny2Vgnv0Dr6YBy0I0volY1au6Cvfw4qK5UBG-HExa_6rs2XDq3tbCvUlMU8UeYN95exoioS6eCCnPNZPdGWnWseKceiZalmV4xoa1BciQUhdm6VdHEOaXUj8e_ViOaf9F-cpmNjv_zIwMpigH8uQaA_NvgrlpSFkDZ9xFWs="}',1,'2026-11-23T09:00:00.000001+00:00','2026-11-23T09:00:01.000000+00:00');
+CREATE TABLE expected_heartbeats (
+	"key" TEXT NOT NULL, 
+	scope TEXT NOT NULL, 
+	period DOUBLE NOT NULL, 
+	heard_at DOUBLE, 
+	due DOUBLE, 
+	missed_at DOUBLE, 
+	CONSTRAINT pk_expected_heartbeats PRIMARY KEY ("key")
+);
 CREATE TABLE rules (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -206,12 +221,14 @@ CREATE TABLE submissions (
 	size INTEGER DEFAULT '0' NOT NULL, 
 	outcome TEXT DEFAULT '' NOT NULL, 
 	fairness_key VARCHAR(32) DEFAULT '' NOT NULL, 
+	lifetime DOUBLE, 
+	cause TEXT DEFAULT '' NOT NULL, 
 	CONSTRAINT uq_submissions_submission_id UNIQUE (submission_id)
 );
-INSERT INTO "submissions" VALUES(1,'b6fac7dd79d44643a683ae2c09b7281e','','open','{"key":"open","summary":"open","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
-INSERT INTO "submissions" VALUES(2,'2310c4ad941146be9c1c496a5bb3b19f','','refused','{"key":"refused","summary":"refused","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
-INSERT INTO "submissions" VALUES(3,'065b09b7125a4958b25ce336f1f20df4','','waiting','{"key":"waiting","summary":"waiting","status":"firing","severity":"critical","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','');
-INSERT INTO "submissions" VALUES(4,'43f81f5b690c4d31a8e506f5fc09126e','','accepted','{"key":"accepted","summary":"accepted","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,NULL,NULL,NULL,'12daeb70efbca74cdc05b3cc9e8fa9bc','a49884894fdad1926b236f90690b6e5b',1795000000.0,374,'','a49884894fdad1926b236f90690b6e5b');
+INSERT INTO "submissions" VALUES(1,'b6fac7dd79d44643a683ae2c09b7281e','','open','{"key":"open","summary":"open","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','',NULL,'');
+INSERT INTO "submissions" VALUES(2,'2310c4ad941146be9c1c496a5bb3b19f','','refused','{"key":"refused","summary":"refused","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','',NULL,'');
+INSERT INTO "submissions" VALUES(3,'065b09b7125a4958b25ce336f1f20df4','','waiting','{"key":"waiting","summary":"waiting","status":"firing","severity":"critical","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,1795000000.0,'{"remark": "", "failures": [], "suppressions": []}',NULL,'','',0.0,0,'','',NULL,'');
+INSERT INTO "submissions" VALUES(4,'43f81f5b690c4d31a8e506f5fc09126e','','accepted','{"key":"accepted","summary":"accepted","status":"firing","severity":"error","scope":"","source":"","component":"","group":"","class":"","started_at":null,"updated_at":null,"labels":{},"details":{},"url":"","links":[],"images":[],"repairs":[{"field":"severity","reason":"missing; taken as error"},{"field":"summary","reason":"missing or blank; replaced by the key"}]}',1795000000.0,NULL,NULL,NULL,'12daeb70efbca74cdc05b3cc9e8fa9bc','a49884894fdad1926b236f90690b6e5b',1795000000.0,374,'','a49884894fdad1926b236f90690b6e5b',NULL,'');
 CREATE TABLE workers (
 	worker_id TEXT NOT NULL, 
 	seen_at DOUBLE NOT NULL, 
@@ -223,6 +240,8 @@ CREATE INDEX ix_submissions_outcome ON submissions (outcome, id) WHERE outcome !
 CREATE INDEX ix_submissions_planned_at ON submissions (planned_at) WHERE planned_at IS NOT NULL;
 CREATE INDEX ix_submissions_urgency ON submissions (urgency, id) WHERE planned_at IS NULL;
 CREATE INDEX ix_submissions_fairness_key ON submissions (fairness_key, urgency, id) WHERE planned_at IS NULL;
+CREATE INDEX ix_alerts_expires_at ON alerts (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX ix_alerts_waits_until ON alerts (waits_until) WHERE waits_until IS NOT NULL;
 CREATE INDEX ix_alerts_seen_at ON alerts (seen_at);
 CREATE INDEX ix_lanes_due ON lanes (due) WHERE due IS NOT NULL;
 CREATE INDEX ix_receipts_worker_id ON receipts (worker_id, id);
