@@ -12,6 +12,7 @@ from recorder import rule_of
 
 from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
 from alerthost.outbox.repeats import PLAN_AGAIN, PLAN_AGAIN_UNSENT
+from alerthost.outbox.timing import TimedRule
 from hostspec import Alert, OutcomeKind
 from hostspec.plugins import Rule
 
@@ -154,3 +155,20 @@ def test_a_repeat_that_feeds_a_heartbeat_is_accepted(worlds: Callable[..., World
         assert report(world, Alert("watchdog")) == [False]
         assert world.advance_in_steps(60) == []
     assert world.advance_in_steps(120) == ["trigger heartbeat/prometheus"]
+
+
+def test_a_repeated_alert_starts_the_actions_of_a_rule_that_waits(
+    worlds: Callable[..., World],
+) -> None:
+    def waiting(plugins: Any) -> Sequence[Rule]:
+        rule = rule_of(plugins)
+        return [TimedRule(rule.name, rule.actions, wait=3600.0)]
+
+    world = worlds(rules=waiting)
+    sent = []
+    for _ in range(65):
+        report(world, FIRING)
+        sent += world.advance_in_steps(60)
+        assert sent in ([], ["trigger disk"])
+    assert sent == ["trigger disk"]
+    assert [report(world, OVER), world.drain()] == [[False], ["resolve disk"]]
