@@ -211,7 +211,7 @@ def test_a_watchdog_that_is_not_planned_yet_counts(worlds: Worlds) -> None:
         world.clock.now += 10
         run_maintenance(world)
     assert world.drain() == []
-    assert row_of(world, WATCHDOG).due == START + 710
+    assert row_of(world, WATCHDOG).due == START + 740
 
 
 def test_a_sign_of_life_during_the_check_counts(
@@ -227,7 +227,7 @@ def test_a_sign_of_life_during_the_check_counts(
 
     def hear_and_lock(uow: Any, key: str) -> Any:
         monkeypatch.setattr(heartbeat_store, "_lock", lock)
-        heartbeat_store.hear(uow, BACKUP, uow.now)
+        heartbeat_store.hear(uow, BACKUP)
         return lock(uow, key)
 
     monkeypatch.setattr(heartbeat_store, "_lock", hear_and_lock)

@@ -73,7 +73,7 @@ class Acceptance:
         if heartbeat is None:
             raise UnknownHeartbeatError(unknown_name(key, self.heartbeats, "the heartbeat"))
         due = self._durably(
-            lambda: self.resources.run(lambda uow: heartbeat_store.hear(uow, heartbeat, uow.now))
+            lambda: self.resources.run(lambda uow: heartbeat_store.hear(uow, heartbeat))
         )
         self.dispatcher.note_accepted()
         return due

@@ -40,8 +40,8 @@ def read_rows(
     )
 
 
-def hear(uow: UnitOfWork, heartbeat: ExpectedHeartbeat, at: float) -> float:
-    """Record a sign of life, and resolve the alert about a missed one; return the next due time."""
+def hear(uow: UnitOfWork, heartbeat: ExpectedHeartbeat) -> float:
+    """Record a sign of life now, and resolve the alert about a missed one; return the next due time."""
     row = _lock(uow, heartbeat.key)
     if row is not None and row.missed_at is not None:
         alert = identity_of(row.scope, row.key)
@@ -49,8 +49,8 @@ def hear(uow: UnitOfWork, heartbeat: ExpectedHeartbeat, at: float) -> float:
         backend.lock(uow.connection, [alert])
         inbox.accept_own(uow, resolved, HEARD)
         log_afterwards(_log, logging.WARNING, "the heartbeat %s was heard again", row.key)
-    due = at + heartbeat.period
-    _write(uow, heartbeat, heard_at=at, due=due, missed_at=None)
+    due = uow.now + heartbeat.period
+    _write(uow, heartbeat, heard_at=uow.now, due=due, missed_at=None)
     return due
 
 

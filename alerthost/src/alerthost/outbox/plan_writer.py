@@ -98,7 +98,7 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
     )
     for each in written:
         for heartbeat in each.fed:
-            heartbeat_store.hear(uow, heartbeat, min(each.submission.accepted_at, uow.now))
+            heartbeat_store.hear(uow, heartbeat)
     return written
 
 

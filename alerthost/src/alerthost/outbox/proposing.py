@@ -93,7 +93,7 @@ class Proposer:
         """Ask the rules about a new state of an alert, except those that wait."""
         before = known.times if known else NOTHING_DUE
         status = known.status_after(alert) if known else alert.status
-        # an alert that was accepted in the future came while a clock was ahead
+        # one that was accepted in the future came while a clock was ahead
         at = min(submission.accepted_at, now)
         since = now if before.fires_since is None and self._waiting else before.fires_since
         waiting: list[TimedRule] = []
@@ -111,7 +111,7 @@ class Proposer:
             matching = [rule for rule in self._timed if rule.name in names]
             times = before.wait(since, waiting, submission.row)
             if submission.cause != STILL_FIRES:
-                times = times.reported(status, at, submission.lifetime, matching)
+                times = times.reported(status, now, submission.lifetime, matching)
         return Proposed(
             submission,
             proposal=proposal,

@@ -68,7 +68,7 @@ class AlertTimes:
 
         Args:
             status: as reported.
-            at: when it was accepted.
+            at: now; the report may have been accepted before a downtime.
             lifetime: of the alert itself, which precedes that of the rules; None for none.
             rules: that match it; the longest of their durations counts. An acknowledgement asks no
                 rule, and keeps the lifetime of the last report.
@@ -77,12 +77,16 @@ class AlertTimes:
             timed = (rule.expire_after for rule in rules if isinstance(rule, TimedRule))
             firing = status is Status.FIRING
             lifetime = max(filter(None, timed), default=None) if firing else self.lifetime
+        if lifetime is None and self.lifetime is None:
+            return self
         expires_at = None if lifetime is None else at + lifetime
         return attrs.evolve(self, expires_at=expires_at, lifetime=lifetime)
 
     def wait(self, since: float | None, rules: Sequence[TimedRule], row: int) -> AlertTimes:
         """Return the times of an alert that fires since a moment while rules wait."""
-        if since is None or not rules:
+        if since is None:
+            return self
+        if not rules:
             return attrs.evolve(self, fires_since=since, waits_until=None, waiting=(), row=None)
         return attrs.evolve(
             self,
