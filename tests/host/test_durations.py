@@ -42,3 +42,8 @@ def test_a_faulty_duration_of_a_rule_is_reported(
     run = workspace.alerthost("check")
     assert run.returncode == 2
     assert run.stderr == f"alerthost.toml, line 16: rule 'Pages': expire_after: {reason}\n"
+
+
+def test_an_empty_duration_of_a_rule_is_none(workspace: Workspace) -> None:
+    workspace.configure(('name = "Pages"\n', 'name = "Pages"\nexpire_after = ""\nfor = ""\n'))
+    assert workspace.alerthost("check").returncode == 0

@@ -74,6 +74,7 @@ def test_a_rule_lets_its_alerts_expire(worlds: Worlds) -> None:
     world.drain()
     world.advance_in_steps(1800)
     world.accept("disk", "acknowledged")
+    world.drain()
     world.advance_in_steps(3570)
     assert world.open_keys == ["disk"], "an acknowledgement is a report"
     world.advance(30)

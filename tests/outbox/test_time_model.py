@@ -118,7 +118,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def swap(self) -> None:
-        """Let the other engine work from now on."""
+        """Switch to the other engine."""
         self.engines.reverse()
 
     @rule(
@@ -152,7 +152,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def feed(self) -> None:
-        """Let a Watchdog feed the heartbeat."""
+        """Send the Watchdog that feeds the heartbeat."""
         self.drain()
         self.engines[0].accept(Alert("watchdog", class_="Watchdog"))
         if self.beat_due is None:
@@ -169,7 +169,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(JUMPS), restarts=st.booleans())
     def jump(self, seconds: float, *, restarts: bool) -> None:
-        """Let the clock jump, or be down for a time."""
+        """Move the clock: a jump, or a downtime."""
         self.clock.now += seconds
         if restarts:
             self.restart()
@@ -215,7 +215,7 @@ class Story(RuleBasedStateMachine):
             self.drain()
 
     def drain(self) -> None:
-        """Let an engine work, and compare what it sent."""
+        """Run an engine, and compare its messages."""
         self.note_gap()
         before = len(self.world.page.sent)
         self.engines[0].drain()
@@ -244,7 +244,7 @@ class Story(RuleBasedStateMachine):
             self.beat_due = self.time + EVERY.period
 
     def expect(self, alert: Expected) -> list[str]:
-        """Return what is sent for an alert in this round."""
+        """Return the messages about an alert in this round."""
         if alert.pending is not None:
             status, lifetime, accepted_at = alert.pending
             alert.pending = None
