@@ -41,7 +41,7 @@ def read_rows(
 
 
 def hear(uow: UnitOfWork, heartbeat: ExpectedHeartbeat) -> float:
-    """Record a sign of life now, and resolve the alert about a missed one; return the next due time."""
+    """Record a sign of life, and resolve the alert about a missed one; return the next due time."""
     row = _lock(uow, heartbeat.key)
     if row is not None and row.missed_at is not None:
         alert = identity_of(row.scope, row.key)
