@@ -67,15 +67,21 @@ def test_an_answer_with_an_exception_fires_with_it(client: Client, server: Scrip
 
 
 def test_an_exception_in_the_middle_of_a_body_fires(client: Client, server: Scripted) -> None:
-    ended = []
+    class Body:
+        is_closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"one"
+            raise ValueError("broken")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    own = Body()
 
     def app(_environ: Any, start: Any) -> Any:
         start("200 OK", [])
-        try:
-            yield b"one"
-            raise ValueError("broken")
-        finally:
-            ended.append(True)
+        return own
 
     body = call(app, client)
     assert fired(client, server) == []
@@ -84,7 +90,7 @@ def test_an_exception_in_the_middle_of_a_body_fires(client: Client, server: Scri
     with pytest.raises(ValueError, match="broken"):
         next(chunks)
     body.close()
-    assert ended == [True]
+    assert own.is_closed
     assert fired(client, server)[0][0].startswith("shop/ValueError in ")
 
 
@@ -106,7 +112,7 @@ def run(app: Any, client: Client, scope: dict[str, Any]) -> list[Any]:
 
     async def receive() -> Any: ...
 
-    asyncio.run(asgi.AlertMiddleware(app, client, "shop")(scope, receive, send))
+    asyncio.run(asgi.AlertMiddleware(app, client, "shop", repeat_after=0)(scope, receive, send))
     return sent
 
 
