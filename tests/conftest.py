@@ -44,6 +44,7 @@ os.environ.pop("PYTEST_ADDOPTS", None)
 # the programs that tests start inherit what a shell in the background or nohup ignores
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # what the tests write goes to memory where there is enough of it: no test waits for a disk
 MEMORY = Path("/dev/shm")
