@@ -6,7 +6,13 @@ import json
 import subprocess
 import sys
 
+from recorder import Page, plugins_of
 from workspace import Workspace, line
+
+from alerthost.config.explanation import explain
+from hostspec import Alert
+from hostspec.inprocess import Host
+from hostspec.plugins import Rule
 
 
 def test_rules_reasons_repairs_and_the_exact_json_are_shown(workspace: Workspace) -> None:
@@ -125,3 +131,14 @@ def test_a_pipe_closed_early_causes_no_traceback(workspace: Workspace) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_resolve_is_explained_as_if_its_alert_had_fired(workspace: Workspace) -> None:
+    run = workspace.alerthost("explain", given=line(status="resolved"))
+    assert "  resolve to acme/checkout" in run.stdout
+
+
+def test_a_rule_of_another_host_has_no_times() -> None:
+    host = Host(plugins_of(Page()), [Rule("all", [], lambda _alert: True)])
+    explained = explain(host, Alert("db-1/disk", status="resolved"))
+    assert [(each["rule"], each["times"]) for each in explained["rules"]] == [("all", [])]

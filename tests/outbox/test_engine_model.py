@@ -824,3 +824,57 @@ def test_an_orphan_whose_resolve_is_discarded_is_still_listed(database: Database
     story.drop_by_hand(number=1)
     story.accept(alert="a2", status="acknowledged")
     story.teardown()
+
+
+@EITHER
+def test_a_resolve_by_hand_that_is_discarded_leaves_no_incident(database: Database) -> None:
+    story = Story(database, 1)
+    story.start(missed="record", together=True)
+    story.hang(alert="a1", fate="delivered", lane="one", seconds=61.0, statuses=[])
+    story.accept(alert="b1", status="firing")
+    story.go_down(lane="two")
+    story.fire_together(alerts=["a1", "c1", "b1"], lane="one", statuses=[])
+    story.arrive()
+    story.trouble(lane="one", statuses=["faulted, and taken", "misconfigured", "killed before"])
+    story.arrive()
+    story.go_meanwhile(
+        alert="c1",
+        freezes=False,
+        lane="one",
+        meanwhile=["resolved", "rotated", "firing"],
+        seconds=122.0,
+    )
+    story.accept(alert="c1", status="acknowledged")
+    story.trouble(lane="one", statuses=["reply lost at last"])
+    story.drop_by_hand(number=2)
+    story.replay_by_hand(number=5)
+    story.go_meanwhile(alert="a1", freezes=False, lane="one", meanwhile=["resolved"], seconds=122.0)
+    story.say_and_drain(alert="c1", lane="one", seconds=2.0, status="firing", statuses=[])
+    story.freeze_next(alert="a1", lane="one", seconds=45.0, statuses=["resolved"])
+    story.come_again(alert="b1", lane="two")
+    story.interrupt(times=3)
+    story.fail_to_record(times=1)
+    story.replay_by_hand(number=2)
+    story.hang(alert="b1", fate="delivered", lane="two", seconds=0.0, statuses=["resolved"])
+    story.come_and_go(alert="b1", fate="rejected", lane="one")
+    story.fail_to_record(times=2)
+    story.drop_by_hand(number=2)
+    story.say_and_drain(
+        alert="b1",
+        lane="two",
+        seconds=2.0,
+        status="acknowledged",
+        statuses=["killed after", "late"],
+    )
+    story.freeze_next(alert="a1", lane="two", seconds=61.0, statuses=["discarded", "discarded"])
+    story.hang(
+        alert="a1",
+        fate="throttled",
+        lane="two",
+        seconds=122.0,
+        statuses=["resolved", "resolved", "discarded"],
+    )
+    story.arrive()
+    story.come_and_go(alert="a2", fate="delivered at last", lane="two")
+    story.replay_by_hand(number=1)
+    story.teardown()

@@ -41,7 +41,11 @@ class Served(Program):
             [sys.executable, "-m", *map(str, command)], APPS, {**os.environ, **environment}
         )
         (self.url,) = re.findall(r"http://[0-9.:]+", self.wait_for("http://127.0.0.1:"))
-        wait_until(self._listens, "that the server listens")
+        try:
+            wait_until(self._listens, "that the server listens")
+        except BaseException as error:
+            error.add_note(self.log)
+            raise
 
     def get(self, path: str) -> Reply:
         """Request a page."""

@@ -66,10 +66,8 @@ class Sender:
                 states = [(each, each.read().identity) for each in records]
                 progress.refused += [each for each, identity in states if identity in refused]
                 records = [each for each, identity in states if identity not in refused]
-                if not records:
-                    continue
             tries = MOST_FAILURES if records is ready else 1
-            answer = self._post(key, records, tries)
+            answer = self._post(key, records, tries) if records else Answer(Kind.ACCEPTED)
             if answer is None:
                 return None
             if answer.kind is Kind.ACCEPTED:

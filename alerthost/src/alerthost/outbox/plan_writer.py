@@ -135,4 +135,4 @@ def _enqueue(queues: Queues, made: PlannedSubmission) -> None:
     for ref in made.plan.released:
         queues.release(ref, alert)
     for new in made.queued:
-        queues.add(new, made.submission.submission_id)
+        queues.add(new, made.submission.submission_id, planned=True)

@@ -103,15 +103,22 @@ class Queues:
         if not queue.incident.holders:  # its action sends no resolve
             self._close(queue)
 
-    def add(self, new: QueuedDelivery, submission_id: str) -> None:
-        """Add a delivery to the queue of its incident; open the incident if necessary."""
+    def add(self, new: QueuedDelivery, submission_id: str, *, planned: bool = False) -> None:
+        """Add a delivery to the queue of its incident; open the incident if necessary.
+
+        Args:
+            new: the delivery.
+            submission_id: of its submission.
+            planned: it comes from the plan of an alert, and not from the operator. The resolve of
+                an unknown alert may close what another host has opened.
+        """
         delivery, summary = new.delivery, shorten(new.summary, LONGEST_SUMMARY)
         if self.snapshot.at(delivery.ref) is None:
             self.snapshot.apply_delivery(delivery)
             queue = self._put(_Queue(self.snapshot.get(delivery.ref).incident, summary=summary))
-            # another host may have opened what the resolve of an unknown alert is to close
             queue.provider_state = ProviderState(
-                may_be_open=delivery.operation is Operation.RESOLVE
+                may_be_open=planned
+                and delivery.operation is Operation.RESOLVE
                 and not self._uow.is_record(delivery.ref.action)
             )
         else:
