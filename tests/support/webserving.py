@@ -40,7 +40,8 @@ class Served(Program):
         super().__init__(
             [sys.executable, "-m", *map(str, command)], APPS, {**os.environ, **environment}
         )
-        (self.url,) = re.findall(r"http://[0-9.:]+", self.wait_for("http://127.0.0.1:"))
+        said = "Listening at: " if "gunicorn" in command else "running on "
+        (self.url,) = re.findall(r"http://[0-9.:]+", self.wait_for(said))
         try:
             wait_until(self._listens, "that the server listens")
         except BaseException as error:
