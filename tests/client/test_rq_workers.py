@@ -136,7 +136,9 @@ def test_the_job_of_a_killed_worker_fires_in_another(
     server.wait_for(lambda seen: seen.accepted == ["rq/jobs.hang"])
 
 
-@pytest.mark.xfail(reason="the last alerts do not arrive within a minute; cause unknown")
+@pytest.mark.xfail(
+    reason="the last alerts do not arrive within a minute; cause unknown", strict=False
+)
 def test_nothing_is_lost_while_workers_and_alerthost_are_killed(
     start: Start, queue: Queue, alerthost: Restarted
 ) -> None:
