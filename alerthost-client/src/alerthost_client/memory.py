@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections import deque
@@ -82,7 +83,8 @@ class MemoryQueue:
             for record, reason in progress.rejected:
                 self._forget(record, reason)
             if progress.refused:
-                self._batches[batch.key] = Batch(batch.key, progress.refused)
+                refused = sorted(progress.refused, key=operator.attrgetter("number"))
+                self._batches[batch.key] = Batch(batch.key, refused)
             else:
                 del self._batches[batch.key]
 

@@ -32,8 +32,8 @@ class Poster:
 
     A batch with refused alerts is held: later batches are posted without waiting for it. Of an
     alert with a held state, only one that supersedes this is posted, and if it is accepted the held
-    one is not posted any more; others wait behind it. The held batches are posted again from the
-    oldest on, until none of the alerts of one is accepted.
+    one is not posted any more; others wait behind it. The held batches are posted again in turn,
+    with a pause after each of which no alert is accepted.
 
     Args:
         queue: of this process, or shared with others that do not post now.
@@ -147,10 +147,11 @@ class Poster:
             self._pause = max(FIRST_PAUSE, progress.pause)
         if not self._held:
             self._forget()
-        elif was_held and progress.moved and batch.key < max(self._held):
-            self._tried = batch.key
-        elif was_held or self._due == math.inf:
-            self._tried = ""
+            return
+        if was_held:
+            self._tried = batch.key if batch.key < max(self._held) else ""
+        is_next_at_once = was_held and progress.moved and self._tried
+        if (was_held and not is_next_at_once) or self._due == math.inf:
             self._due = time.monotonic() + min(self._pause, self._longest_pause)
 
     def _forget_removed(self, found: Batch | None) -> None:
