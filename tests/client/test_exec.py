@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from scripted import Answer, Scripted
 from terminal import on_terminal
+from waiting import wait_until
 
 from alerthost.cli.main import main
 from alerthost_client import exec as execution
@@ -242,11 +243,18 @@ def test_a_signal_that_ends_the_command_fires(server: Scripted) -> None:
     assert "failed with exit code 137 (SIGKILL) after" in alerts(server)[0]["summary"]
 
 
-def test_a_terminal_stays_usable(server: Scripted) -> None:
+def test_a_terminal_stays_usable(server: Scripted, tmp_path: Path) -> None:
     """Its keys signal the command once, and lines that are typed reach it."""
-    with on_terminal([*ON_TERMINAL, "a", "--", *REPORTING], environment(server)) as terminal:
+    noted = tmp_path / "noted"
+    noting = REPORTER.replace("    print", f"    open({str(noted)!r}, 'a').close()\n    print")
+    program = [*ON_TERMINAL, "a", "--", sys.executable, "-c", noting]
+    with on_terminal(program, environment(server)) as terminal:
         terminal.wait_for("ready")
+        # two signals that come together count as one: it gets its own when the command has it
+        os.kill(terminal.process.pid, signal.SIGSTOP)
         terminal.type("\x03")
+        wait_until(noted.exists)
+        os.kill(terminal.process.pid, signal.SIGCONT)
         terminal.wait_for("SIGINT")
         os.kill(terminal.process.pid, signal.SIGUSR1)
         terminal.wait_for("SIGUSR1")
