@@ -13,7 +13,7 @@ import attrs
 import pytest
 from serving import Process, Start, measured, post, run
 from waiting import wait_until
-from workspace import Workspace, errors_of, line
+from workspace import RULE, Workspace, errors_of, line
 
 from alerthost.cli import server as server_module
 from alerthost.config.tables import RuleTable
@@ -23,16 +23,6 @@ from alerthost.store.rules import Rules, StoredRule
 from hostspec.settings import key_of
 from pagerduty_plugin.testing import FakePagerDuty
 
-NO_RULE = """
-[[rules]]
-name = "Pages"
-match = ['severity=~"error|critical"', 'team="data"']
-[[rules.actions]]
-use = "pagerduty.trigger"
-installation = "acme"
-services = ["checkout", "platform"]
-severity = "default"
-"""
 CHECKOUT_ACTION = {"use": "pagerduty.trigger", "installation": "acme", "services": ["checkout"]}
 GONE = {"use": "pagerduty.trigger", "installation": "gone", "services": ["checkout"]}
 REASON = "store sqlite:///alerthost.db: rule {!r}: "
@@ -84,7 +74,7 @@ def test_rules_of_the_file_come_before_those_of_the_store(workspace: Workspace) 
 
 
 def test_rule_that_is_switched_off_is_not_in_force(workspace: Workspace) -> None:
-    workspace.configure((NO_RULE, ""))
+    workspace.configure((RULE, ""))
     add(workspace, "Off", GONE)
     with rules_of(workspace) as rules:
         rules.switch(only(rules), is_enabled=False)
@@ -96,7 +86,7 @@ def test_rule_that_is_switched_off_is_not_in_force(workspace: Workspace) -> None
 
 
 def test_faulty_rule_of_the_store_is_reported_and_the_others_go_on(workspace: Workspace) -> None:
-    workspace.configure((NO_RULE, ""))
+    workspace.configure((RULE, ""))
     add(workspace, "Gone", GONE)
     add(workspace, "Half", GONE, CHECKOUT_ACTION)
     add(workspace, "Wide", match=["severity>critical", "team=data"])
@@ -249,7 +239,7 @@ def test_failing_store_leaves_the_configuration_as_it_is(
 def test_faulty_rule_is_logged_and_counted_by_run(
     start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    running = start((NO_RULE, ""))
+    running = start((RULE, ""))
     assert "note: no rule is in force, so no alert pages anyone" in caplog.messages
     assert measured(running.url)["alerthost_faulty_rules",] == 0
     add(workspace, "Gone", GONE)

@@ -23,7 +23,19 @@ from pagerduty_plugin.testing import FakePagerDuty
 CHECKOUT = "0123456789abcdefghijABCDEFGHIJ01"
 PLATFORM = "platformplatformplatformplatform"
 
-CONFIGURATION = """\
+RULE = """
+[[rules]]
+name = "Pages"
+match = ['severity=~"error|critical"', 'team="data"']
+[[rules.actions]]
+use = "pagerduty.trigger"
+installation = "acme"
+services = ["checkout", "platform"]
+severity = "default"
+"""
+
+CONFIGURATION = (
+    """\
 [plugins]
 enabled = ["pagerduty"]
 
@@ -36,16 +48,9 @@ services = [
   {{ name = "checkout", integration_key = "env:PD_CHECKOUT" }},
   {{ name = "platform", integration_key = "file:{folder}/pd_platform" }},
 ]
-
-[[rules]]
-name = "Pages"
-match = ['severity=~"error|critical"', 'team="data"']
-[[rules.actions]]
-use = "pagerduty.trigger"
-installation = "acme"
-services = ["checkout", "platform"]
-severity = "default"
 """
+    + RULE
+)
 
 
 BARE = """\
