@@ -9,7 +9,7 @@ from chromium import Console, check_everyone_can_read
 from playwright.sync_api import Browser, Page, expect
 from serving import TOKEN
 
-from pagerduty_plugin.testing import App
+from pagerduty_plugin.testing import App, FakePagerDuty
 from pagerduty_plugin.testing.misbehaviour import failing
 
 pytestmark = pytest.mark.proof
@@ -43,22 +43,29 @@ def alert(key: str, **fields: object) -> dict[str, object]:
     return {"key": key, "summary": f"Trouble with {key}", "severity": "critical", **fields}
 
 
+def states(fake: FakePagerDuty, key: str) -> list[str]:
+    """Return the states of the incidents with a key."""
+    return [each.state for each in fake.incidents if each.dedup_key == key]
+
+
 @pytest.fixture(scope="module")
 def filled(console: Console) -> Console:
     """Fill the console with open, ended and hostile incidents, and rejected deliveries."""
-    console.workspace.fake.misbehave(failing(status=413), times=1)
+    fake = console.workspace.fake  # other tests of this module may have sent alerts before
+    fake.misbehave(failing(status=413), times=1)
     console.post(alert("cron/backup", severity="error"))
-    console.workspace.fake.wait_for(lambda fake: len(fake.requests) >= 2, 30)
+    fake.wait_for(
+        lambda fake: sum("cron/backup" in str(each.body) for each in fake.requests) == 2, 30
+    )
     console.post(
         alert("db-1/disk", summary="Disk full on db-1: 98 % of /var/lib/postgresql"),
         alert("api/latency", summary="p99 latency of the API above 2 s", severity="warning"),
         alert(HOSTILE, summary=HOSTILE, source=HOSTILE, severity="info"),
     )
-    console.workspace.fake.wait_for(lambda fake: len(fake.incidents) >= 7, 30)
+    for key in ("db-1/disk", "api/latency", HOSTILE):
+        fake.wait_for(lambda fake, key=key: states(fake, key) == ["triggered"] * 2, 30)
     console.post(alert("api/latency", status="resolved"))
-    console.workspace.fake.wait_for(
-        lambda fake: [each.state for each in fake.incidents].count("resolved") == 2, 30
-    )
+    fake.wait_for(lambda fake: states(fake, "api/latency") == ["resolved"] * 2, 30)
     return console
 
 
@@ -147,7 +154,8 @@ def test_account_is_connected_at_pagerduty_and_the_session_goes_on(
 
 def test_form_is_filled_in_and_sent_by_keyboard_alone(console: Console, page: Page) -> None:
     page.goto(f"{console.url}/console/alerts/try")
-    page.keyboard.type(TOKEN)  # the field has the focus
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type(TOKEN)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Try an alert").wait_for()
     page.keyboard.press("Tab")
