@@ -84,7 +84,8 @@ def test_a_failing_delivery_is_dead_lettered_while_others_get_through(
         world.advance_in_steps(10, step=1)
     assert bads(world) == ["dead"]
     assert set(goods(world)) == {"delivered"}
-    assert world.delivery(0).attempts <= 10
+    # seven after a success of another, the first, and at most four between two successes
+    assert world.delivery(0).attempts <= 12
     assert world.delivery(0).reason == outcome.reason
 
 
