@@ -114,8 +114,9 @@ class Configuration:
     def rule_faults(self) -> list[Fault]:
         """Return the faults of the store's rules, each with its location and its consequence."""
         return [
-            Fault(f"{self.stored.location}: rule {rule.name!r}: {fault.path}", reason)
+            Fault(": ".join(filter(None, (where, fault.path))), reason)
             for rule in self.faulty_rules
+            for where in (f"{self.stored.location}: rule {rule.name!r}",)
             for fault in rule.faults
             for reason in (f"{fault.reason}; {rule.consequence}",)
         ]

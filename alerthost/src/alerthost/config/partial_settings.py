@@ -38,9 +38,11 @@ def read_partially(kind: type[_T], raw: object) -> tuple[_T | None, Sequence[Fau
 
 
 def install_partially(
-    install: Install, settings: _Settings, faults: Sequence[Fault]
+    install: Install, settings: object, faults: Sequence[Fault]
 ) -> Installation[Any] | None:
     """Build an installation without the faulty settings; None if even that is not possible."""
+    if not isinstance(settings, Mapping):
+        return None
     for remaining in _remaining(settings, faults):
         with contextlib.suppress(SettingsError):
             return _install_with_secrets(install, remaining)

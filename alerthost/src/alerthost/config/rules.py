@@ -29,6 +29,11 @@ REFERENCES: Final = ("use", "installation")
 
 _ACTIONS: Final = "actions"
 
+_NO_TABLE: Final = (
+    "another program changed it in the database, and it is no JSON table now; enter it again in "
+    "the console, or delete it there"
+)
+
 
 @attrs.frozen
 class FaultyRule:
@@ -87,6 +92,8 @@ class RuleBuilder:
         With a fault of an action, the others are in force. With any other fault, such as one of a
         matcher, the rule is not in force: it would match more alerts than it should.
         """
+        if stored.table is None:
+            return None, FaultyRule(stored.name, (Fault("", _NO_TABLE),), is_in_force=False)
         rule, faults = self.build(stored.table)
         if stored.name in names:
             faults.append(Fault("name", "is the name of a rule of the file too; rename one"))

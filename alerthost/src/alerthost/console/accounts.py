@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -114,7 +114,7 @@ def show(view: View) -> Html:
         "rows": rows,
         "destinations": destinations,
         "reason": reason,
-        "removed": [] if reason else _removed(view, {each.id for each in destinations}),
+        "removed": [] if reason or not installation else _removed(view, destinations),
         "may_edit": stored and table is not None,
         "effect": effect,
         "done": DEEDS.get(view.query.get("done", ""), ""),
@@ -122,8 +122,9 @@ def show(view: View) -> Html:
     return Html("account.html", values)
 
 
-def _removed(view: View, present: Collection[str]) -> list[RemovedService]:
+def _removed(view: View, destinations: Sequence[Destination]) -> list[RemovedService]:
     """Return the services that were removed, without those that are back."""
+    present = {each.id for each in destinations}
     unclosed = view.admin.lists.unclosed(view.account)
     found: dict[str, RemovedService] = {}
     for each in view.admin.lists.changes(REMOVED, f"{view.account}/", _REMOVED_SHOWN):

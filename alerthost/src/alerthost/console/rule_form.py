@@ -21,7 +21,7 @@ from alerthost.console.forms import CHOICE, Field
 from alerthost.console.rules import as_text, builder_of, rules_of
 from alerthost.console.view import Html, Redirect, View, number_of
 from alerthost.outbox.activity import Change
-from alerthost.store.rules import RuleConflictError
+from alerthost.store.rules import RuleConflictError, StoredRule
 from hostspec.action import AnyAction
 from hostspec.errors import Fault
 from hostspec.plugins import Rule
@@ -55,10 +55,19 @@ def show(view: View) -> Html:
     """Show the form of a rule, or of a new one."""
     if view.number:
         stored = rules.find(view, view.number)
-        return _form(view, stored.table, stored.version)
+        found = rules.faulty(view, stored)
+        return _form(view, _editable(stored), stored.version, found.faults if found else ())
     choices = _choices(view.configuration)
     actions = [dict(zip(REFERENCES, choices[0][0], strict=True))] if choices else []
     return _form(view, {"actions": actions}, 0)
+
+
+def _editable(stored: StoredRule) -> _Table:
+    """Return a stored rule as the form edits it, with the actions that can be read as such."""
+    table = stored.table or {"name": stored.name}
+    given = table.get("actions")
+    actions = given if isinstance(given, list) else []
+    return {**table, "actions": [each if isinstance(each, Mapping) else {} for each in actions]}
 
 
 def answer(view: View) -> Html | Redirect:
@@ -90,7 +99,7 @@ def _save(view: View, table: _Table, version: int) -> Html | Redirect:
             change = Change("created", f"rule {rule.name}", "", as_text(body))
         else:
             rules_of(view).replace(attrs.evolve(stored, version=version), rule.name, body)
-            change = Change("changed", f"rule {rule.name}", *_differences(stored.table, table))
+            change = Change("changed", f"rule {rule.name}", *_differences(stored, table))
     except RuleConflictError as error:
         return _form(view, table, version, [Fault("", str(error))], 409)
     return rules.applied(view, change, "saved")
@@ -126,7 +135,10 @@ def _literal_secrets(rule: Rule) -> Iterator[Fault]:
                 yield Fault(path, reason).below(f"actions[{index}]")
 
 
-def _differences(before: _Table, after: _Table) -> tuple[str, str]:
+def _differences(stored: StoredRule, after: _Table) -> tuple[str, str]:
+    before = stored.table
+    if before is None:
+        return as_text(stored.body), as_text(after)
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     one, other = (
         as_text({name: table[name] for name in names if name in table}) for table in (before, after)
@@ -149,10 +161,13 @@ def _form(
     ]
     everywhere = [*fields, *(field for action in actions for field in action.fields)]
     rule, found = _build(view, table)
+    stored = rules.find(view, view.number) if view.number else None
+    faulty = rules.faulty(view, stored) if stored else None
     values = {
         "number": view.number,
         "version": version,
-        "name": rules.find(view, view.number).name if view.number else "",
+        "stored": stored,
+        "consequence": faulty.consequence if faulty else "",
         "fields": fields,
         "actions": actions,
         "choices": [(json.dumps(chosen), label) for chosen, label in _choices(configuration)],
@@ -166,8 +181,9 @@ def _action_form(
     configuration: Configuration, index: int, table: _Table, faults: Sequence[Fault]
 ) -> ActionForm:
     path = f"actions[{index}]"
-    action = configuration.plugins.actions.get(table[_USE])
-    given = str(table.get(_INSTALLATION, ""))
+    texts = (table.get(key) for key in REFERENCES)
+    use, given = (text if isinstance(text, str) else "" for text in texts)
+    action = configuration.plugins.actions.get(use)
     names = _installations(configuration, action)
     account = Field(
         name=f"{path}.{_INSTALLATION}",
@@ -180,7 +196,7 @@ def _action_form(
         faults=tuple(each.reason for each in faults if each.path == f"{path}.{_INSTALLATION}"),
     )
     if action is None:
-        return ActionForm(path, table[_USE], table[_USE], (account,))
+        return ActionForm(path, use, use or "Unknown action", (account,))
     destinations = _destinations(configuration, given)
     below = whole_forms.fields_of(action.settings, table, faults, path, destinations)
     return ActionForm(path, action.name, action.label, (account, *below))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -11,7 +11,7 @@ import attrs
 from alerthost.config.document import refuse
 from alerthost.config.explanation import describe_action
 from alerthost.config.matchers import matchers_of
-from alerthost.config.rules import RuleBuilder
+from alerthost.config.rules import FaultyRule, RuleBuilder
 from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View, existing, number_of
 from alerthost.outbox.activity import Change
@@ -36,7 +36,7 @@ class Row:
     Attributes:
         stored: its row in the store; None for a rule of the file.
         state: in force, in part, not in force, not in force yet, or off.
-        matchers: as text, also faulty ones; none if it matches every alert.
+        matchers: as text, also faulty ones; none if it matches every alert. None if unknown.
         actions: a sentence about each.
         faults: why it is not, or not wholly, in force.
     """
@@ -44,7 +44,7 @@ class Row:
     name: str
     stored: StoredRule | None
     state: str
-    matchers: tuple[str, ...]
+    matchers: tuple[str, ...] | None
     actions: tuple[str, ...]
     faults: tuple[str, ...] = ()
 
@@ -66,15 +66,19 @@ def find(view: View, number: int) -> StoredRule:
     return existing(found, "rule", number)
 
 
+def faulty(view: View, stored: StoredRule) -> FaultyRule | None:
+    """Return the faults of a stored rule; None if it has none."""
+    names = {rule.name for rule in view.configuration.declared_rules}
+    return builder_of(view).build_stored(stored, names)[1]
+
+
 def show_list(view: View) -> Html:
     """List the rules of the file, then those of the store, each in their order."""
     declared = view.configuration.declared_rules
     stored = rules_of(view).all()
-    names = {rule.name for rule in declared}
-    builder = builder_of(view)
     values = {
         "declared": list(map(_declared_row, declared)),
-        "stored": [_stored_row(view, builder, each, names) for each in stored],
+        "stored": [_stored_row(view, each) for each in stored],
         "errors": view.reload_errors,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
@@ -85,13 +89,13 @@ def _declared_row(rule: Rule) -> Row:
     return Row(rule.name, None, "in force", tuple(map(str, matchers_of(rule))), _actions(rule))
 
 
-def _stored_row(view: View, builder: RuleBuilder, stored: StoredRule, names: set[str]) -> Row:
-    rule, _ = builder.build(stored.table)
-    _, faulty = builder.build_stored(stored, names)
+def _stored_row(view: View, stored: StoredRule) -> Row:
+    rule, _ = builder_of(view).build(stored.table)
+    found = faulty(view, stored)
     if not stored.is_enabled:
         state = "off"
-    elif faulty:
-        state = "in part" if faulty.is_in_force else "not in force"
+    elif found:
+        state = "in part" if found.is_in_force else "not in force"
     else:
         is_used = stored in view.configuration.stored.rules
         state = "in force" if is_used else "not in force yet"
@@ -99,10 +103,16 @@ def _stored_row(view: View, builder: RuleBuilder, stored: StoredRule, names: set
         stored.name,
         stored,
         state,
-        tuple(map(str, stored.body.get("match", ()))),  # a faulty one is no part of the rule
+        _matchers(stored),
         _actions(rule) if rule else (),
-        tuple(map(str, faulty.faults)) if faulty else (),
+        tuple(map(str, found.faults)) if found else (),
     )
+
+
+def _matchers(stored: StoredRule) -> tuple[str, ...] | None:
+    """Return the matchers as they are stored: a faulty one is no part of the rule."""
+    match = (stored.table or {"match": None}).get("match", [])
+    return tuple(map(str, match)) if isinstance(match, list) else None
 
 
 def _actions(rule: Rule) -> tuple[str, ...]:
@@ -164,6 +174,6 @@ def applied(view: View, change: Change, done: str) -> Redirect:
     return Redirect(link("/rules", done=done if view.reload() else "unused"))
 
 
-def as_text(table: Mapping[str, Any]) -> str:
-    """Return a part of a rule for the activity log."""
-    return json.dumps(table, ensure_ascii=False)
+def as_text(body: Any) -> str:
+    """Return the body of a rule, or a part of it, for the activity log."""
+    return body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)

@@ -101,7 +101,8 @@ def fields_of(
             for index, entry in enumerate((*entries, {})):
                 below = f"{each.path}[{index}]"
                 label = f"{each.info.label} {index + 1}"
-                yield from _labelled(label, fields_of(each.item, entry, faults, below))
+                given = entry if isinstance(entry, Mapping) else {}
+                yield from _labelled(label, fields_of(each.item, given, faults, below))
         else:
             given = value if isinstance(value, Mapping) else {}
             yield from _labelled(

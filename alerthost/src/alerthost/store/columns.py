@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+
+from hostspec.alert import parse_json
 
 metadata: Final = sa.MetaData(
     naming_convention={
@@ -54,3 +57,15 @@ Number: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 Digest: Final = sa.String(32)
 """A hash of an incident reference or an alert identity, which are too long for an index."""
+
+
+def read_json(text: str) -> Any:
+    """Read a column of JSON; return the text itself if another program wrote other text.
+
+    JSON that is nested too deeply for its readers counts as other text.
+    """
+    try:
+        content = json.loads(text)
+        return content if content == parse_json(text) else text
+    except (ValueError, RecursionError):
+        return text

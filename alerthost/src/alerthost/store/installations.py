@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from alerthost.store.columns import read_json
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.sealing import Sealed, check_key, is_valid, reseal, seal
@@ -32,14 +33,15 @@ class StoredInstallation:
 
     Attributes:
         id: stays the same when it is renamed.
-        settings: raw, for `hostspec.Provider.installation`; a sealed secret is a `Sealed`.
+        settings: raw, for `hostspec.Provider.installation`; a sealed secret is a `Sealed`. A table,
+            unless another program changed them.
         seal: the row's own seal; its token is empty if the row has none.
     """
 
     id: int
     provider: str
     name: str
-    settings: Mapping[str, Any]
+    settings: Any
     version: int
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -169,6 +171,13 @@ class Installations:
             for row in connection.execute(sa.select(installations)).all():
                 stored = self._stored(row)
                 packed = _packed(settings_to_json(stored.settings, write=_by_reference))
+                if not isinstance(packed, dict):
+                    message = (
+                        f"installation {stored.name!r}: another program changed it in the "
+                        "database, and its settings are no table; run "
+                        f"`alerthost disconnect {stored.name}`"
+                    )
+                    raise StoreError(message)
                 if stored.seal.token:
                     token = again(stored.seal, (_BINDING,))
                 else:
@@ -221,15 +230,15 @@ class Installations:
 
     def _stored(self, row: sa.Row[Any]) -> StoredInstallation:
         values = dict(zip(installations.c.keys(), row, strict=True))
-        packed = json.loads(values["settings"])
+        packed = read_json(values["settings"])
         token = (isinstance(packed, dict) and packed.pop(_BINDING, None)) or ""
         context_at = _contexts(values["provider"], values["name"], packed)
 
-        def sealed(token: str, path: _Path) -> Sealed:
-            return Sealed(token, self._key, context_at(path))
+        def sealed(token: Any, path: _Path) -> Sealed:
+            return Sealed(str(token), self._key, context_at(path))
 
         values["settings"] = _unpacked(_replace_seals(packed, sealed))
-        row_seal = Sealed(token, self._key, context_at((_BINDING,)))
+        row_seal = Sealed(str(token), self._key, context_at((_BINDING,)))
         return StoredInstallation(**values, seal=row_seal)
 
 

@@ -10,6 +10,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from alerthost.store.columns import read_json
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from alerthost.store.tables import rules
@@ -26,20 +27,22 @@ class StoredRule:
     Attributes:
         id: stays the same when it is renamed or moved.
         is_enabled: whether it is switched on.
-        body: the table ``[[rules]]`` without its name.
+        body: the table ``[[rules]]`` without its name, unless another program changed it.
         version: increases with every change.
     """
 
     id: int
     name: str
     is_enabled: bool
-    body: Mapping[str, Any]
+    body: Any
     version: int
 
     @property
-    def table(self) -> dict[str, Any]:
-        """The rule as a table ``[[rules]]`` of the configuration file."""
-        return {"name": self.name, **self.body}
+    def table(self) -> dict[str, Any] | None:
+        """The rule as a table ``[[rules]]`` of the configuration file; None if it is no table."""
+        if not isinstance(self.body, dict):
+            return None
+        return {"name": "", **self.body} | {"name": self.name}
 
 
 class Rules:
@@ -119,7 +122,7 @@ _ALL: Final = sa.select(rules).order_by(*_ORDER)
 
 
 def _stored(row: sa.Row[Any]) -> StoredRule:
-    return StoredRule(row.id, row.name, row.enabled, json.loads(row.body), row.version)
+    return StoredRule(row.id, row.name, row.enabled, read_json(row.body), row.version)
 
 
 def _unchanged(stored: StoredRule) -> tuple[sa.ColumnElement[bool], ...]:
