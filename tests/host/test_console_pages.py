@@ -498,10 +498,16 @@ class TestAlerts:
         assert rows == {
             "Disk full on db-1 db-1/disk": ["firing", "planned", "acme/checkout"],
             "Disk full on db-1 cron no rule matches, nothing is sent": ["firing", "unmatched", ""],
-            "Disk full on db-1 x": ["resolved", "nothing to send", ""],
+            "Disk full on db-1 x no open incident, and the alert is not known here": [
+                "resolved",
+                "no incident",
+                "",
+            ],
         }
-        assert len(browser.open("/console/alerts?outcome=unmatched").rows()) == 1
-        assert "No alert is suppressed" in browser.open("/console/alerts?outcome=suppressed").text
+        for outcome in ("unmatched", "no+incident"):
+            assert len(browser.open(f"/console/alerts?outcome={outcome}").rows()) == 1
+        page = browser.open("/console/alerts?outcome=suppressed")
+        assert "No alert has the result suppressed" in page.text
 
     def test_pending_and_replayed_ones_are_shown(self, start: Start) -> None:
         running = start(works=False)

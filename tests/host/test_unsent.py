@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from types import SimpleNamespace
@@ -99,6 +100,39 @@ def test_outdated_alerts_are_logged_counted_and_listed(
     assert f"alert late: outdated: {past}" in caplog.messages
     shown = [(each["alert"]["key"], each["reason"]) for each in listed(workspace, *OUTDATED)]
     assert shown == [("old", older), ("late", past)]
+
+
+def test_resolves_without_an_open_incident_are_logged_counted_and_listed(
+    start: Start, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first resolve of an alert is one of an unknown alert, unless it fired before."""
+    caplog.set_level(logging.INFO, "hostspec.planning")
+    running = start()
+    counted = "alerthost_no_incident_total"
+    before = dict.fromkeys(((counted, "known"), (counted, "unknown")), 0.0)
+    found = measured_when(running.url, lambda found: before.items() <= found.items())
+    assert before.items() <= found.items()
+
+    updates = [alert(key, status="resolved") for key in ("job", "job", "disk", "job")]
+    updates.insert(2, alert("disk"))
+    updates.insert(3, alert("disk", status="resolved"))
+    posted = post(running.url, updates)
+    names = [each["id"] for each in posted.json["submissions"]]
+    running._app.backend.engine.wait(names, 60)
+
+    counts = {(counted, "known"): 3.0, (counted, "unknown"): 1.0}
+    found = measured_when(running.url, lambda found: counts.items() <= found.items())
+    assert counts.items() <= found.items()
+    assert {each.json()["dedup_key"] for each in workspace.fake.requests} == {"disk"}
+    known, unknown = "no open incident", "no open incident, and the alert is not known here"
+    logged = [text for name, _, text in caplog.record_tuples if name == "hostspec.planning"]
+    assert logged == [f"alert job: nothing is sent: {each}" for each in (unknown, known)]
+    shown = [
+        (each["alert"]["key"], each["reason"])
+        for each in listed(workspace, "--state", "no incident")
+    ]
+    assert shown == [("job", known), ("disk", known), ("job", known), ("job", unknown)]
+    assert listed(workspace, "--state", "unmatched") == []
 
 
 def test_alerts_without_a_delivery_are_shown_in_the_table(workspace: Workspace) -> None:

@@ -47,6 +47,7 @@ from hostspec import (
 )
 from hostspec.inprocess import Host, Report
 from hostspec.plugins import Rule, planning
+from hostspec.plugins.limited_log import LOG_AGAIN
 
 NOT_ARRIVED = (OutcomeKind.THROTTLED, OutcomeKind.REJECTED, OutcomeKind.MISCONFIGURED)
 MAY_HAVE_ARRIVED = (OutcomeKind.UNREACHABLE, OutcomeKind.FAULTED, OutcomeKind.UNCERTAIN)
@@ -503,9 +504,28 @@ class TestFollowingUp:
 
         assert page.sent == []
         assert [str(each) for each in reports] == ["no open incident, nothing is sent"] * 2
+        assert caplog.messages == ["alert a: no open incident, nothing is sent"]
+
+    def test_resolves_without_an_open_incident_are_logged_once_a_minute(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "hostspec")
+        now = 0.0
+        host = host_of(Page())
+        host._without_incident._clock = lambda: now
+
+        handle_all(host, *(resolved(f"task-{number}") for number in range(300)))
+        handle_all(host, resolved(scope="other"))
         assert caplog.messages == [
-            "alert a: no open incident, nothing is sent",
-            "alert b: no open incident, nothing is sent",
+            "alert task-0: no open incident, nothing is sent",
+            "alert disk: no open incident, nothing is sent",
+        ]
+
+        caplog.clear()
+        now += LOG_AGAIN
+        handle_all(host, firing())
+        assert caplog.messages == [
+            "299 more like this were not logged: alert task-0: no open incident, nothing is sent"
         ]
 
     def test_scopes_keep_alerts_apart(self) -> None:

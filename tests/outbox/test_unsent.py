@@ -90,16 +90,35 @@ def test_each_cause_is_logged_once_a_minute(
     ] * 3
 
 
-def test_a_resolve_of_an_unknown_alert_is_not_unmatched(
+@EITHER
+def test_follow_ups_without_an_open_incident_are_listed_and_logged(
     worlds: Worlds, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "hostspec.planning")
+    now = 0.0
     world = worlds(rules=rules)
+    world.engine._planned_log._log._clock = lambda: now
+    for _ in range(3):
+        world.accept("disk", "resolved")
     world.accept("stray", "resolved")
-    world.accept("disk", "resolved")
+    world.accept("cpu", "acknowledged", scope="prod")
 
     assert world.drain() == []
+    assert listed(world, "no incident") == ["cpu", "stray", "disk", "disk", "disk"]
     assert listed(world, "unmatched") == []
-    assert caplog.messages == []
+    start = "nothing is sent: no open incident"
+    assert caplog.messages == [
+        f"alert disk: {start}, and the alert is not known here",
+        f"alert disk: {start}",
+        f"alert prod/cpu: {start}",
+    ]
+    caplog.clear()
+    now += LOG_AGAIN
+    world.drain()
+    assert caplog.messages == [
+        f"1 more like this were not logged: alert disk: {start}, and the alert is not known here",
+        f"1 more like this were not logged: alert disk: {start}",
+    ]
 
 
 def test_a_host_can_watch_each_planned_submission(worlds: Worlds) -> None:

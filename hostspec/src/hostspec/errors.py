@@ -103,12 +103,21 @@ def _file(frame: FrameType) -> str:
     return PurePath(*folders, PurePath(frame.f_code.co_filename).name).as_posix()
 
 
-def log_message(logger: logging.Logger, level: int, message: str, *arguments: object) -> None:
-    """Log a message, except from inside a log handler that calls the host: no endless loop."""
+def log_message(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    *arguments: object,
+    error: Exception | None = None,
+) -> None:
+    """Log a message, except from inside a log handler that calls the host: no endless loop.
+
+    The traceback of an error is logged, too.
+    """
     if _is_logging.get():
         return
     token = _is_logging.set(True)
     try:
-        logger.log(level, message, *arguments)
+        logger.log(level, message, *arguments, exc_info=error)
     finally:
         _is_logging.reset(token)

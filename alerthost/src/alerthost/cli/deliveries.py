@@ -68,8 +68,8 @@ def deliveries(
     """List deliveries: all that are queued or have failed, and the most recent others.
 
     A blocked delivery waits until the operator fixes the problem in the last column. Alerts
-    that could not be planned are listed too. Alerts that match no rule, are outdated, or were
-    suppressed by a plugin are listed with --state only.
+    that could not be planned are listed too. Alerts that match no rule, have no open incident,
+    are outdated, or were suppressed by a plugin are listed with --state only.
     """
     screen = Screen()
     with open_store(path) as view:

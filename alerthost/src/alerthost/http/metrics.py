@@ -30,7 +30,7 @@ from alerthost.outbox.admin_rows import Backlog, Blocked
 from alerthost.outbox.expected_heartbeat import HeartbeatRow
 from alerthost.outbox.leasing import Lease
 from alerthost.outbox.orphans import KEY_GONE
-from alerthost.outbox.submission import Note, SubmissionOutcome
+from alerthost.outbox.submission import UNKNOWN, Note, SubmissionOutcome
 from alerthost.store.errors import StoreError
 from hostspec.delivery import IncidentRef, Outcome, OutcomeKind, Receipt
 from hostspec.plugins import isolation
@@ -48,6 +48,7 @@ _COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "accepted": ("Accepted submissions.", ("path",)),
     "repeated": ("Alerts in requests that only repeat a known state.", ("path",)),
     "unmatched": ("Firing submissions that no rule matches.", ()),
+    "no_incident": ("Acknowledges and resolves without an open incident.", ("alert",)),
     "outdated": ("Submissions that repeat an ended episode, or are older than the state.", ()),
     "suppressed": ("Deliveries that a plugin suppressed.", ("plugin",)),
     "failed": ("Submissions that could not be planned, or only in part.", ("state",)),
@@ -100,6 +101,8 @@ class Metrics(Collector):
         }
         for state in (SubmissionOutcome.FAILED, SubmissionOutcome.DEAD):
             self._counters["failed"].labels(state)  # an increase from 0 is visible to Prometheus
+        for alert in ("known", "unknown"):
+            self._counters["no_incident"].labels(alert)
         self._seconds = Histogram(
             "alerthost_delivery_seconds",
             "Seconds from accepted to delivered.",
@@ -121,6 +124,8 @@ class Metrics(Collector):
                 self.count("failed", outcome)
             case SubmissionOutcome.UNMATCHED | SubmissionOutcome.OUTDATED as outcome:
                 self.count(outcome)
+            case SubmissionOutcome.NO_INCIDENT:
+                self.count("no_incident", "unknown" if note.remark == UNKNOWN else "known")
         for suppression in note.suppressions:
             self.count("suppressed", self._bounded(suppression.plugin))
 

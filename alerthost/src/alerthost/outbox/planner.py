@@ -19,7 +19,14 @@ from alerthost.outbox.heartbeat import Presence
 from alerthost.outbox.plan_writer import PlannedSubmission, write_plans
 from alerthost.outbox.proposing import Proposed, Proposer
 from alerthost.outbox.snapshot import IncidentView, Snapshot
-from alerthost.outbox.submission import DEAD, NO_RULE, UNKNOWN, Note, Submission
+from alerthost.outbox.submission import (
+    DEAD,
+    NO_RULE,
+    NOTHING_OPEN,
+    UNKNOWN,
+    Note,
+    Submission,
+)
 from alerthost.store.errors import StoreError
 from hostspec.alert import Status
 from hostspec.delivery import Operation
@@ -31,9 +38,6 @@ from hostspec.plugins.planning import (
 )
 
 _log = logging.getLogger("hostspec.planning")
-
-NOTHING_OPEN: Final = "no open incident"
-"""The remark on the resolve of an alert without one."""
 
 BATCH_SECONDS: Final = 0.2
 """Seconds of planning after which the plans made so far are written."""

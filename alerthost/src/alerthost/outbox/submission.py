@@ -28,6 +28,9 @@ LONGEST_ID: Final = 255
 NO_RULE: Final = "no rule matches"
 """The remark on a firing alert without a matching rule."""
 
+NOTHING_OPEN: Final = "no open incident"
+"""The remark on an acknowledge or resolve of an alert without an open incident."""
+
 UNKNOWN: Final = "no open incident, and the alert is not known here"
 """The remark on the resolve of an alert that was never submitted before."""
 
@@ -52,6 +55,8 @@ class SubmissionOutcome(enum.StrEnum):
 
     UNMATCHED = "unmatched"
     """No rule matches a firing alert."""
+    NO_INCIDENT = "no incident"
+    """No incident is open that it could acknowledge or resolve."""
     OUTDATED = "outdated"
     """It repeats a problem that is over, or is older than the known state."""
     WAITING = "waiting"
@@ -81,10 +86,7 @@ class Note:
 
     @property
     def outcome(self) -> SubmissionOutcome | None:
-        """The gravest reason why something was not planned; None if all was.
-
-        It is None for the resolve of an alert without an open incident: Alertmanager sends many.
-        """
+        """The gravest reason why something was not planned; None if all was."""
         if DEAD in self.failures:
             return SubmissionOutcome.DEAD
         if self.failures:
@@ -95,12 +97,14 @@ class Note:
             return SubmissionOutcome.OUTDATED
         if self.remark.startswith(WAITS):
             return SubmissionOutcome.WAITING
+        if self.remark in {NOTHING_OPEN, UNKNOWN}:
+            return SubmissionOutcome.NO_INCIDENT
         return SubmissionOutcome.UNMATCHED if self.remark == NO_RULE else None
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """A sentence for each reason."""
-        if self.outcome is SubmissionOutcome.WAITING:
+        if self.outcome in {SubmissionOutcome.WAITING, SubmissionOutcome.NO_INCIDENT}:
             return (self.remark,)
         if self.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
             return (f"{self.remark}, nothing is sent",)
@@ -143,8 +147,8 @@ class Submission:
 class PlannedLog:
     """Logs why submissions have no deliveries, or fewer.
 
-    Each failure, suppressing plugin, and scope of unmatched or outdated alerts is logged at most
-    once a minute.
+    Each failure and suppressing plugin is logged at most once a minute; other outcomes once a
+    minute for each scope.
     """
 
     def __init__(self, watch: Callable[[Submission, Note], None] | None = None) -> None:
@@ -171,13 +175,16 @@ class PlannedLog:
                 "suppressed",
                 f"{alert}: {shorten(describe(each), LONGEST_LOGGED)}",
             )
-        if note.outcome in {SubmissionOutcome.UNMATCHED, SubmissionOutcome.OUTDATED}:
-            scope = shorten(submission.identity.scope, LONGEST_LOGGED)
-            self._log.write(scope, note.outcome, f"{alert}: {note.outcome}: {note.reasons[0]}")
-        elif note.outcome is SubmissionOutcome.WAITING:
-            scope = shorten(submission.identity.scope, LONGEST_LOGGED)
-            text = shorten(note.remark, LONGEST_LOGGED)
-            self._log.write(scope, note.outcome, f"{alert}: {text}", logging.INFO)
+        scope = shorten(submission.identity.scope, LONGEST_LOGGED)
+        match note.outcome:
+            case SubmissionOutcome.UNMATCHED | SubmissionOutcome.OUTDATED as outcome:
+                self._log.write(scope, outcome, f"{alert}: {outcome}: {note.reasons[0]}")
+            case SubmissionOutcome.WAITING as outcome:
+                text = f"{alert}: {shorten(note.remark, LONGEST_LOGGED)}"
+                self._log.write(scope, outcome, text, logging.INFO)
+            case SubmissionOutcome.NO_INCIDENT as outcome:
+                text = f"{alert}: nothing is sent: {note.remark}"
+                self._log.write(scope, outcome, text, logging.INFO, kind=note.remark)
 
     def flush(self, *, everything: bool = False) -> None:
         """Log how many lines were skipped in past minutes, or in all."""

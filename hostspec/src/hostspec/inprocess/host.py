@@ -29,6 +29,7 @@ from hostspec.errors import Fault, describe_error
 from hostspec.inprocess.fair_lock import Call, FairLocks, LockTimeoutError, Ticket, begin_call
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.inprocess.sending import Report, Sender, log_receipt, log_report
+from hostspec.plugins.limited_log import LimitedLog
 from hostspec.plugins.planning import Plan
 from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation
@@ -67,6 +68,7 @@ class Host:
         self._installations = _by_name(use.installation for use in uses)
         self._memory = IncidentMemory()
         self._locks = FairLocks()
+        self._without_incident = LimitedLog(_log)
         self._sender = Sender(plugins, self.rules, self._installations, self._memory)
 
     def handle(self, alert: Alert, *, timeout: float | None = None) -> Report:
@@ -84,7 +86,7 @@ class Host:
         limit = self.timeout if timeout is None else timeout
         with begin_call(limit) as call:
             report = _Handling(self._sender, self._locks, alert, call).run()
-            log_report(report)
+            log_report(report, self._without_incident)
             return report
 
     def plan(self, alert: Alert) -> Plan:

@@ -14,6 +14,7 @@ from hostspec.delivery import Delivery, Receipt, SendContext
 from hostspec.errors import log_message
 from hostspec.inprocess.memory import IncidentMemory
 from hostspec.plugins.isolation import make_attempt
+from hostspec.plugins.limited_log import LimitedLog
 from hostspec.plugins.planning import LATE_REPEAT, Incidents, Plan, plan_alert
 from hostspec.plugins.registry import Plugins, Rule
 from hostspec.provider import Installation
@@ -160,8 +161,13 @@ def log_receipt(receipt: Receipt) -> None:
         log_message(_log, logging.ERROR, "alert %s: %s", key, described)
 
 
-def log_report(report: Report) -> None:
-    """Log every reason why an alert may not have caused a notification."""
+def log_report(report: Report, without_incident: LimitedLog) -> None:
+    """Log every reason why an alert may not have caused a notification.
+
+    A program may report each success: follow-ups without an open incident are logged once a minute
+    for each scope.
+    """
+    without_incident.flush()
     plan, key = report.plan, report.plan.alert.key
     for receipt in report.receipts:
         log_receipt(receipt)
@@ -172,9 +178,11 @@ def log_report(report: Report) -> None:
         log_message(_log, logging.WARNING, message, key, suppression.plugin, suppression.reason)
     if plan.remark:
         log_message(_log, logging.INFO, "alert %s: %s", key, plan.remark)
-    if report.unmatched:
-        level = logging.WARNING if plan.alert.status is Status.FIRING else logging.INFO
-        log_message(_log, level, "alert %s: %s", key, _why_unmatched(plan.alert))
+    if report.unmatched and plan.alert.status is Status.FIRING:
+        log_message(_log, logging.WARNING, "alert %s: %s", key, _why_unmatched(plan.alert))
+    elif report.unmatched:
+        text = f"alert {key}: {_why_unmatched(plan.alert)}"
+        without_incident.write(plan.alert.scope, "no incident", text, logging.INFO)
 
 
 def _why_unmatched(alert: Alert) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from hostspec.errors import log_message
 from hostspec.forking import Locked
 
 LOG_AGAIN: Final = 60.0
@@ -78,7 +79,7 @@ class LimitedLog(Locked):
             self._lines[key] = _Line(level, text, self._clock(), mixed=key[2] != kind)
             self._kinds[key[:2]] += 1
         # outside the lock: a log handler may call this again
-        self._log.log(level, "%s", text, exc_info=error)
+        log_message(self._log, level, "%s", text, error=error)
 
     def flush(self, *, everything: bool = False) -> None:
         """Log how many lines were left out in past minutes, or in all."""
@@ -98,4 +99,4 @@ class LimitedLog(Locked):
                 if line.left_out:
                     over.append(line)
         for line in over:
-            self._log.log(line.level, "%s", line.summary())
+            log_message(self._log, line.level, "%s", line.summary())
