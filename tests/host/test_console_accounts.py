@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 from browsing import Browser
 from serving import Start, post, serving_provider
 from workspace import CHECKOUT, PLATFORM, STORE_KEY, Workspace
 
 from alerthost.cli.server import Server
 from alerthost.console import service_test
+from alerthost.store.tables import activity
 from hostspec import Suppression
 from pagerduty_plugin.provider import PagerDuty
 from pagerduty_plugin.testing import refusing
@@ -173,6 +175,7 @@ def test_service_is_added_renamed_and_removed(browser: Browser, workspace: Works
     page = browser.send("Save", name="core")
     assert [row[0] for row in page.rows()] == ["checkout", "core"]
     edit(browser, "core")
+    again = browser.page.form("Remove core")
     page = browser.send("Remove core")
     assert [row[0].split()[0] for row in page.rows()] == ["checkout", "core"]
     assert page.rows()[1][2] == "none"
@@ -185,13 +188,15 @@ def test_service_is_added_renamed_and_removed(browser: Browser, workspace: Works
         "Added shop/platform",
     ]
     assert PLATFORM not in browser.page.text
+    page = browser.post(*again)
+    assert (page.status, "There is no service" in page.text) == (409, True)
     page = browser.open("/console/account/shop/service?id=none")
     assert (page.status, "There is no service 'none'." in page.text) == (409, True)
 
 
-@pytest.mark.parametrize("by_command", [False, True])
+@pytest.mark.parametrize("way", ["console", "command", "not recorded"])
 def test_removed_service_is_listed_with_its_open_incidents(
-    workspace: Workspace, running: Server, browser: Browser, *, by_command: bool
+    workspace: Workspace, running: Server, browser: Browser, way: str
 ) -> None:
     browser.open("/console/account/shop/service")
     browser.send("Save", name="core", integration_key=PLATFORM)
@@ -208,14 +213,21 @@ def test_removed_service_is_listed_with_its_open_incidents(
     assert shown
     assert len(browser.open(str(shown["href"])).rows()) == 1
     edit(browser, "core")
-    if by_command:
+    if way == "console":
+        browser.send("Remove core")
+    else:
         workspace.alerthost("services", "shop", "remove", "core", "--yes", "--leave")
         assert running.reload()
-        browser.open("/console/account/shop")
-    else:
-        browser.send("Remove core")
-    name, since, count = browser.page.rows()[-1]
-    assert (name.startswith("core"), since.endswith("ago")) == (not by_command, not by_command)
+    _, change, before, after, by = browser.open("/console/activity").rows()[0]
+    assert (change, '"name": "core"' in before, after) == ("Removed shop/core", True, "\N{EN DASH}")
+    assert by.startswith("operator, 127.0.0.1" if way == "console" else "command line, ")
+    assert PLATFORM not in before
+    if way == "not recorded":
+        with running._app.backend.engine.database.begin() as connection:
+            connection.execute(sa.delete(activity))
+    name, since, count = browser.open("/console/account/shop").rows()[-1]
+    assert (name.startswith("core"), since.endswith("ago")) == (way != "not recorded",) * 2
+    assert (since == "not recorded") == (way == "not recorded")
     assert count == "1 open"
     link = browser.page.html.find("a", string="1 open")
     assert link

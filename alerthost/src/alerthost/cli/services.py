@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from alerthost.config import cli_settings
 from alerthost.config.accounts import Accounts, Change, open_accounts
 from alerthost.config.cli_settings import secret_of
 from alerthost.config.document import ConfigurationError, refuse
+from alerthost.config.service_removal import remove_service
 from hostspec.errors import Fault
 from hostspec.provider import DestinationTable, Installation, Table
 from hostspec.settings import SettingsError, info_of, key_of
@@ -114,6 +116,14 @@ class Services:
         """Change the account in the store."""
         self.after(change)
         self._accounts.change(self.account, change)
+
+    def remove(self, name: str) -> None:
+        """Remove a service, by its name or id, from the account in the store."""
+        from alerthost.outbox.activity import Actor  # noqa: PLC0415 -- slow imports
+
+        (number,) = (row["id"] for row in self.rows if _is(row, name))
+        actor = Actor("command line", socket.gethostname())
+        remove_service(self._accounts, self.account, number, actor)
 
     def _without_row(self, fault: Fault) -> Fault:
         """Shorten the path of a fault to the field of the row."""
@@ -299,5 +309,5 @@ def remove(services: Services, *, yes: bool, choice: str | None, timeout: float,
         undone="not removed",
         confirm=lambda: prompts.confirm(f"Remove {name} of {services.account}?", yes=yes),
     )
-    services.change(change)
+    services.remove(name)
     screen.print(f"removed {name} of {services.account}", "green")

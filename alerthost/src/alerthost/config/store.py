@@ -73,6 +73,7 @@ class Store:
         rules: likewise.
         pending: the install flows that began.
         folder: that references to files start from.
+        database: that it is in.
     """
 
     location: str
@@ -81,6 +82,7 @@ class Store:
     rules: Rules
     pending: PendingInstallStore
     folder: Path
+    database: Database
 
     def read(self) -> Stored:
         """Read the installations and rules."""
@@ -111,7 +113,9 @@ def open_store(source: ConfigFile) -> Iterator[Store]:
         installations = Installations(database, table.key)
         pending = PendingInstallStore(database)
         rules = Rules(database)
-        yield Store(f"store {name}", table.key, installations, rules, pending, source.folder)
+        yield Store(
+            f"store {name}", table.key, installations, rules, pending, source.folder, database
+        )
 
 
 def read(source: ConfigFile) -> Stored:

@@ -11,6 +11,7 @@ import attrs
 
 from alerthost.config.accounts import Account, Accounts, Consequences, cuts_off
 from alerthost.config.plugins import NoDestinationsError, destinations_of
+from alerthost.config.service_removal import REMOVED
 from alerthost.console.rendering import link
 from alerthost.console.view import Html, Redirect, View
 from alerthost.outbox.activity import Actor, Change
@@ -27,9 +28,6 @@ DEEDS = {
     "alerthost has logged.",
 }
 """Confirmations of a change, by the parameter `done`."""
-
-REMOVED = "removed"
-"""The verb of the activity that a service was removed; its masked row is the state before."""
 
 _REMOVED_SHOWN = 100
 
@@ -59,7 +57,7 @@ class RemovedService:
     Attributes:
         id: of its destination.
         name: the last one; its id where that is not known.
-        since: in seconds of the epoch; None if it was not removed in the console.
+        since: in seconds of the epoch; None if it is not recorded, as of an account of the file.
         open: number of its open incidents.
         orphaned: number of its orphaned incidents.
     """
@@ -176,8 +174,8 @@ def disconnect(view: View) -> Redirect:
         stored = accounts.find_stored(view.account)
         accounts.store.installations.remove(stored)
     view.admin.record(view.actor, Change("disconnected", f"account {view.account}", "connected"))
-    used = view.reload()
-    return Redirect(link("/accounts", done="disconnected" if used else "unused"))
+    done = "disconnected" if view.reload() else "unused"
+    return Redirect(link("/accounts", done=done))
 
 
 def applied(
@@ -185,8 +183,12 @@ def applied(
 ) -> Redirect:
     """Record a change of an account, and use it from now on."""
     view.admin.record(actor, change)
-    used = view.reload()
-    return Redirect(link(f"/account/{account}", done=done if used else "unused"))
+    return used(view, account, done)
+
+
+def used(view: View, account: str, done: str = "saved") -> Redirect:
+    """Use a change of an account from now on, and show the account."""
+    return Redirect(link(f"/account/{account}", done=done if view.reload() else "unused"))
 
 
 def connected(view: View, actor: Actor, made: Connected[Any]) -> Redirect:

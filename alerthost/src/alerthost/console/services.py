@@ -10,6 +10,7 @@ import attrs
 
 from alerthost.config.accounts import Accounts
 from alerthost.config.document import ConfigurationError, refuse
+from alerthost.config.service_removal import remove_service
 from alerthost.console import accounts as pages
 from alerthost.console import forms
 from alerthost.console.rendering import link
@@ -129,32 +130,20 @@ def rotate(view: View) -> Html | Redirect:
 
 def retire(view: View) -> Redirect:
     """Keep only the newest secret of a service."""
-
-    def change(table: DestinationTable[Any], settings: Any, number: str) -> Any:
-        return table.retire(settings, number)
-
-    return _change(view, "ended the rotation of", change)
-
-
-def remove(view: View) -> Redirect:
-    """Remove a service and its secret."""
-
-    def change(table: DestinationTable[Any], settings: Any, number: str) -> Any:
-        return table.save(settings, [row for row in table.rows(settings) if row["id"] != number])
-
-    return _change(view, pages.REMOVED, change)
-
-
-def _change(
-    view: View, verb: str, change: Callable[[DestinationTable[Any], Any, str], Any]
-) -> Redirect:
-    """Change the service that the form names."""
     number = view.fields.get("id", "")
     with view.open_accounts() as accounts:
         found = _Services.of(accounts, view.account)
         before = found.row(number)
-        found.change(lambda settings: change(found.table, settings, number))
-    return _applied(view, verb, str(before["name"]), before)
+        found.change(lambda settings: found.table.retire(settings, number))
+    return _applied(view, "ended the rotation of", str(before["name"]), before)
+
+
+def remove(view: View) -> Redirect:
+    """Remove a service and its secret."""
+    with view.open_accounts() as accounts:
+        accounts.find_stored(view.account)
+        remove_service(accounts, view.account, view.fields.get("id", ""), view.actor)
+    return pages.used(view, view.account)
 
 
 def _applied(view: View, verb: str, name: str, before: _Row) -> Redirect:
