@@ -168,7 +168,7 @@ def test_a_host_without_an_address_is_retried(caplog: pytest.LogCaptureFixture) 
         client.fire("a")
         wait_until(lambda: logged(caplog))
     assert "accepts no alerts" in logged(caplog)[0]
-    assert logged(caplog)[1] == "1 alerts may be lost: not accepted before the end; use a spool"
+    assert logged(caplog)[1] == "1 alert may be lost: not accepted before the end; use a spool"
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -317,7 +317,9 @@ def test_an_unusable_token_is_reported_and_read_again(
     with Client(server.url, token_file=file) as client:
         client.fire("a")
         wait_until(lambda: logged(caplog))
-        assert logged(caplog)[0].endswith("token: cannot be read: No such file or directory")
+        assert logged(caplog)[0].endswith(
+            f"token: cannot be read: {file}: No such file or directory"
+        )
         file.write_text("word")
         assert client.flush(60)
     assert server.posts[0].headers["authorization"] == "Bearer word"

@@ -335,7 +335,7 @@ def test_an_alert_that_is_lost_is_reported(server: Scripted) -> None:
     server.script += [Answer(401, "wrong token")] * 100
     ran = run(server, "a", "--", "true")
     assert ran.returncode == 0
-    assert b"alerthost-exec: 1 alerts may be lost: not accepted before the end" in ran.stderr
+    assert b"alerthost-exec: 1 alert may be lost: not accepted before the end" in ran.stderr
 
 
 def test_the_command_runs_whatever_the_settings_are(server: Scripted, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,20 @@ def test_a_spool_is_the_memory_of_all_processes(server: Scripted, tmp_path: Path
             other.resolve("a")
             OpenProblems(client).resolve("a")
         assert resolved(client, server) == ["a"]
+
+
+@pytest.mark.parametrize("guesses", [True, False])
+def test_successes_at_once_resolve_a_problem_once(
+    client: Client, server: Scripted, *, guesses: bool
+) -> None:
+    problems = OpenProblems(client, guesses=guesses)
+    problems.resolve("a")
+    problems.fire("a", "broken")
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(200):
+            problems.fire("a", "broken")
+            list(pool.map(problems.resolve, "a" * 8))
+    assert resolved(client, server) == ["a"] * (200 + guesses)
 
 
 def test_the_memory_has_the_permissions_of_the_spool(server: Scripted, tmp_path: Path) -> None:

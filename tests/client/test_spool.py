@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted import Answer, Scripted
+from scripted import Answer, Scripted, later
 from waiting import wait_until
 
 from alerthost_client import Client, ClientError, spool
@@ -343,7 +343,8 @@ def test_a_removed_folder_costs_no_page(
     assert server.accepted == ["a", "b"]
     # the thread that posts may log that it cannot read the spool, before or after this
     [written] = [each for each in caplog.messages if "cannot be written" in each]
-    assert written.startswith("spool: cannot be written (No such file or directory)")
+    reason = f"{folder / 'write.lock'}: No such file or directory"
+    assert written.startswith(f"spool: cannot be written ({reason})")
 
 
 def test_a_batch_that_cannot_be_removed_is_posted_again_as_itself(
@@ -430,3 +431,21 @@ def test_a_truncated_file_is_read_up_to_the_cut(
         wait_until(lambda: not files(tmp_path))
     assert server.accepted == [json.loads(line)["key"] for line in lines]
     assert [each["alert"] for each in rejected(tmp_path)] == [cut.decode()]
+
+
+def test_a_wrong_address_keeps_no_other_process_from_posting(
+    server: Scripted, tmp_path: Path
+) -> None:
+    """Its client has the lock for posting first, and its first batch."""
+    folder = tmp_path / "spool"
+    with Scripted() as other:
+        other.refuses = lambda _keys: later(401, 60)
+        with Client(other.url, spool=folder) as wrong:
+            wrong.fire("a")
+            other.wait_for(lambda seen: seen.posts)
+            with Client(server.url, spool=folder) as right:
+                right.fire("b")
+                server.wait_for(lambda seen: seen.accepted == ["a", "b"])
+                assert right.flush(60)
+                assert wrong.flush(60)
+    assert {post.key for post in other.posts} <= {post.key for post in server.posts}

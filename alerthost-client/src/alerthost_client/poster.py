@@ -86,7 +86,7 @@ class Poster:
         ready, behind = self._split(batch)
         progress = self._sender.post(batch.key, ready)
         if progress is None:
-            return False
+            return True
         progress.refused += behind
         self._supersede(batch, progress)
         self._settle(self._queue, batch, progress)

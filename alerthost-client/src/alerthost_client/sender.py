@@ -29,6 +29,7 @@ class Sender:
     Args:
         transport: makes the attempts.
         pause: waits for some seconds; returns whether to give up.
+        release: lets other processes post the batch meanwhile.
         log: for failed attempts.
 
     Attributes:
@@ -36,10 +37,15 @@ class Sender:
     """
 
     def __init__(
-        self, transport: Transport, pause: Callable[[float], bool], log: LimitedLog
+        self,
+        transport: Transport,
+        pause: Callable[[float], bool],
+        release: Callable[[], None],
+        log: LimitedLog,
     ) -> None:
         self._transport = transport
         self._pause = pause
+        self._release = release
         self._log = log
         self.failures = 0
 
@@ -55,7 +61,8 @@ class Sender:
             ready: alerts of the batch, in order.
 
         Returns:
-            None if `pause` gave up; some may have been accepted.
+            None if alerthost accepts no alerts now, or `pause` gave up; some may have been
+            accepted. The batch is to be taken again, as another process may have posted it.
         """
         progress = Progress()
         refused: set[tuple[str, str]] = set()
@@ -104,9 +111,13 @@ class Sender:
             self.failures += 1
             self._log_failure(answer)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures - 1, 10))
-            if self._pause(pause if answer.retry_after is None else answer.retry_after):
+            is_failed = answer.kind is Kind.FAILED
+            if not is_failed:
+                self._release()  # the address or the token of another process may be right
+            gives_up = self._pause(pause if answer.retry_after is None else answer.retry_after)
+            if gives_up or not is_failed:
                 return None
-            if answer.kind is Kind.FAILED and tries <= 1:
+            if tries <= 1:
                 return answer
             tries -= 1
 

@@ -174,8 +174,10 @@ def node() -> str:
 
 
 def describe(error: Exception) -> str:
-    """Return the text of an error of the network or the disk."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """Return the text of an error of the network or the disk, with the file's name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    file = getattr(error, "filename", None)
+    return f"{file}: {text}" if file else text
 
 
 def _error(body: bytes) -> str:

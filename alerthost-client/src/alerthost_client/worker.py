@@ -81,7 +81,7 @@ class Worker:
         self._spool = spool
         self._log = log
         self._flush_within = flush_within
-        self._sender = Sender(transport, self._pause, log)
+        self._sender = Sender(transport, self._pause, self._release_spool, log)
         self._is_closed = False
         self._begin()
         lifecycle.add(self)
@@ -97,8 +97,7 @@ class Worker:
         self._accepted = self._rejected = self._dropped = 0
         self._memory_poster = Poster(self._memory, self._sender, self._settle)
         self._poster = self._memory_poster  # of the spool, if there is one
-        if self._spool is not None:
-            self._poster = Poster(self._spool, self._sender, self._settle)
+        self._release_spool()
 
     @property
     def stats(self) -> Stats:
@@ -220,7 +219,8 @@ class Worker:
         with self._state:
             self._is_hurried = False
         if lost := len(self._memory):
-            _log.error("%d alerts may be lost: not accepted before the end; use a spool", lost)
+            alerts = "1 alert" if lost == 1 else f"{lost} alerts"
+            _log.error("%s may be lost: not accepted before the end; use a spool", alerts)
         self._log.flush()
         return self._flush_end
 
@@ -244,6 +244,12 @@ class Worker:
             with self._state:
                 self._state.wait(min(left, _POLL))
         return True
+
+    def _release_spool(self) -> None:
+        """Let another process post the spool, and begin anew afterwards."""
+        if self._spool is not None:
+            self._spool.release()
+            self._poster = Poster(self._spool, self._sender, self._settle)
 
     def _pause(self, seconds: float) -> bool:
         """Wait between two attempts; return whether to give up."""

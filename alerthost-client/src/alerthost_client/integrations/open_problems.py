@@ -46,13 +46,14 @@ class OpenProblems:
     def fire(self, key: str, summary: str, **fields: Any) -> None:
         """Fire an alert, as `Client.fire` does, and remember its key."""
         self._client.fire(key, summary, **fields)
-        self._memory.write(key, is_open=True)
+        self._memory.open(key)
 
     def resolve(self, key: str, **fields: Any) -> None:
-        """Resolve a problem after a success, unless it is known not to fire."""
-        is_open, age = self._memory.read(key)
-        if is_open or (self._guesses and age >= RESOLVE_EVERY):
-            self._memory.write(key, is_open=False)
+        """Resolve a problem after a success, unless it is known not to fire.
+
+        Of several successes at once, one resolves.
+        """
+        if self._memory.close(key, guesses=self._guesses):
             self._client.resolve(key, **fields)
 
 
@@ -60,22 +61,31 @@ class _ProcessMemory:
     """Remembers open problems in this process."""
 
     def __init__(self) -> None:
-        self._states: dict[str, tuple[bool, float]] = {}
+        self._open: dict[str, float] = {}
+        self._closed: dict[str, float] = {}
 
-    def read(self, key: str) -> tuple[bool, float]:
-        """Return whether a problem fires, and since how many seconds this is so."""
-        is_open, since = self._states.get(key, (False, -math.inf))
-        return is_open, time.monotonic() - since
+    def open(self, key: str) -> None:
+        _put(self._open, key)
 
-    def write(self, key: str, *, is_open: bool) -> None:
-        if len(self._states) >= MOST_PROBLEMS:
-            oldest, *_ = self._states
-            self._states.pop(oldest, None)
-        self._states[key] = (is_open, time.monotonic())
+    def close(self, key: str, *, guesses: bool) -> bool:
+        """Close a problem; return whether this call resolves it."""
+        if self._open.pop(key, None) is None:
+            age = time.monotonic() - self._closed.get(key, -math.inf)
+            if not guesses or age < RESOLVE_EVERY:
+                return False
+        _put(self._closed, key)
+        return True
+
+
+def _put(states: dict[str, float], key: str) -> None:
+    if len(states) >= MOST_PROBLEMS:
+        oldest, *_ = states
+        states.pop(oldest, None)
+    states[key] = time.monotonic()
 
 
 class _FolderMemory:
-    """Remembers it in a file for each problem, which is empty unless the problem fires."""
+    """Remembers them in files: ``.open`` while a problem fires, ``.closed`` after a resolve."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.exists():
@@ -87,19 +97,33 @@ class _FolderMemory:
                 if time.time() - path.stat().st_mtime > FORGET_AFTER:
                     path.unlink()
 
-    def read(self, key: str) -> tuple[bool, float]:
-        try:
-            found = self._path(key).stat()
-        except FileNotFoundError:
-            return False, math.inf
-        return found.st_size > 0, abs(time.time() - found.st_mtime)  # the clock may be set back
+    def open(self, key: str) -> None:
+        self._write(self._path(key, ".open"), key)
 
-    def write(self, key: str, *, is_open: bool) -> None:
-        path = self._path(key)
+    def close(self, key: str, *, guesses: bool) -> bool:
+        """Close a problem; return whether this call resolves it."""
+        opened, closed = self._path(key, ".open"), self._path(key, ".closed")
+        if opened.exists():
+            self._write(closed)
+            try:
+                opened.unlink()
+            except FileNotFoundError:  # another process closed it
+                return False
+            return True
+        try:
+            age = abs(time.time() - closed.stat().st_mtime)  # the clock may be set back
+        except FileNotFoundError:
+            age = math.inf
+        if not guesses or age < RESOLVE_EVERY:
+            return False
+        self._write(closed)
+        return True
+
+    def _write(self, path: Path, text: str = "") -> None:
         written = path.with_suffix(f".{os.urandom(8).hex()}")
-        written.write_text(key if is_open else "", encoding="utf-8", errors="backslashreplace")
+        written.write_text(text, encoding="utf-8", errors="backslashreplace")
         written.replace(path)  # which another user may have made
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str, suffix: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()
-        return self._folder / name[:32]
+        return self._folder / f"{name[:32]}{suffix}"
