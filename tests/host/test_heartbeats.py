@@ -169,6 +169,16 @@ def test_without_heartbeats_none_is_listed(workspace: Workspace) -> None:
     assert run.stdout == "No heartbeat is expected; add [[heartbeats]] to the file.\n"
 
 
+def test_check_lists_what_is_expected(workspace: Workspace) -> None:
+    lines = workspace.alerthost("check").stdout.splitlines()
+    assert [each for each in lines if each.startswith("heartbeat")] == [
+        "heartbeat      backup: every 1h + 5m, severity critical",
+        "heartbeat      prometheus: every 5m + 1m, severity error",
+    ]
+    found = json.loads(workspace.alerthost("check", "--json").stdout)
+    assert found["heartbeats"][0]["key"] == "backup"
+
+
 def test_a_heartbeat_that_no_rule_matches_is_noted(workspace: Workspace) -> None:
     assert "heartbeat" not in workspace.alerthost("check").stderr
     file = workspace.folder / "alerthost.toml"

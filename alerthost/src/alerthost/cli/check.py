@@ -16,6 +16,7 @@ from alerthost.cli.session import cut_off_notes
 from alerthost.config import configuration
 from alerthost.config.configuration import Configuration
 from alerthost.config.document import ConfigFile, ConfigurationError
+from alerthost.config.durations import in_words
 from alerthost.config.explanation import describe_action
 from alerthost.config.matchers import matchers_of
 from alerthost.config.plugins import NoDestinationsError, destinations_of
@@ -131,6 +132,10 @@ def _examine(path: Path, *, online: bool, alerts: Iterable[ParsedAlert] | None) 
             {"name": rule.name, "actions": [_action_json(use, plans) for use, plans in uses]}
             for rule, uses in rules
         ],
+        "heartbeats": [
+            {"key": each.key, "every": each.every, "grace": each.grace, "severity": each.severity}
+            for each in loaded.heartbeats
+        ],
         "notes": [*loaded.notes(), *_secret_notes(loaded, source), *notes],
         "reached": reached if online else None,
     }
@@ -159,6 +164,9 @@ def _show(found: dict[str, Any], screen: Screen, *, verbose: bool) -> None:
                 line("", _mapping(action["severities"]))
             for note in action["notes"]:
                 screen.note(f"rule {rule['name']!r}: {note}")
+    for each in found["heartbeats"]:
+        every = f"every {in_words(each['every'])} + {in_words(each['grace'])}"
+        line("heartbeat", f"{each['key']}: {every}, severity {each['severity']}")
     for note in found["notes"]:
         screen.note(note)
     _show_reached(found["reached"] or (), screen)
