@@ -18,8 +18,9 @@ from alerthost.outbox import incident_store, orphans
 from alerthost.outbox.admin_rows import AdminError, DeliveryRow
 from alerthost.outbox.backend import UnitOfWork
 from alerthost.outbox.leasing import Lease
-from alerthost.outbox.planner import NOTHING_OPEN, ORPHANED
+from alerthost.outbox.planner import ORPHANED
 from alerthost.outbox.retry_policy import DeliveryState
+from alerthost.outbox.submission import NOTHING_OPEN
 from alerthost.store.database import Database
 from hostspec.plugins import load
 from pagerduty_plugin.testing import FakePagerDuty, misbehaviour

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from engines import EITHER, Clock, World, complete_late, lease_as_dead_process
 from recorder import rule_of
 
-from alerthost.outbox.planner import NOTHING_OPEN
-from alerthost.outbox.submission import UNKNOWN
-from hostspec import Capabilities, OutcomeKind
+from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
+from alerthost.outbox.submission import NOTHING_OPEN, UNKNOWN
+from hostspec import Alert, Capabilities, OutcomeKind
 from hostspec.plugins import Rule
 from hostspec.plugins.planning import RESOLVED_FOR
 
@@ -22,6 +23,17 @@ RECORDING = Capabilities(resolve=True, record=True)
 def asking(plugins: Any) -> Sequence[Rule]:
     """Return a rule that sends the resolves of unknown alerts."""
     return [attrs.evolve(rule_of(plugins), resolve_unknown=True)]
+
+
+def of_data(alert: Alert) -> bool:
+    return alert.labels.get("team") == "data"
+
+
+def by_team(plugins: Any) -> Sequence[Rule]:
+    """Return a rule for a team, and one for other alerts that sends resolves of unknown ones."""
+    others = rule_of(plugins, "Others", lambda alert: not of_data(alert), teams=["others"])
+    data = rule_of(plugins, "Data", of_data, teams=["data"])
+    return [data, attrs.evolve(others, resolve_unknown=True)]
 
 
 @pytest.fixture
@@ -112,6 +124,20 @@ def test_resolve_is_sent_again_after_a_while(asked: World) -> None:
     assert asked.advance(1) == ["resolve disk"]
 
 
+@EITHER
+def test_resolve_is_sent_after_a_clock_was_ahead(asked: World) -> None:
+    """The time of the last resolve is in the future then."""
+    asked.clock.now += 400 * 86_400
+    asked.accept("disk", "resolved")
+    asked.drain()
+
+    asked.clock.now -= 400 * 86_400
+    asked.accept("disk", "resolved")
+    assert asked.drain() == ["resolve disk"]
+    asked.accept("disk", "resolved")
+    assert asked.drain() == []
+
+
 def test_resolve_of_a_known_alert_is_sent_once(asked: World) -> None:
     asked.accept("disk")
     asked.drain()
@@ -156,3 +182,28 @@ def test_unknown_resolve_is_recorded_where_the_action_records(
 
     assert world.drain() == ["resolve disk"]
     assert world.execute("SELECT id FROM incidents WHERE active") == []
+
+
+@EITHER
+def test_resolve_of_an_expired_alert_goes_to_its_incidents_only(
+    worlds: Callable[..., World],
+) -> None:
+    """It has no labels, so that other rules would match it."""
+    world = worlds(rules=by_team)
+    expires_at = dt.datetime.fromtimestamp(world.clock.now + 60, dt.UTC)
+    world.engine.accept(Alert("disk", labels={"team": "data"}), expires_at=expires_at)
+
+    assert world.advance_in_steps(120) == ["trigger disk", "resolve disk"]
+    assert {each.destination for each in world.page.sent} == {"data"}
+
+
+def test_resolve_of_a_missed_heartbeat_goes_to_its_incidents_only(
+    worlds: Callable[..., World],
+) -> None:
+    beat = ExpectedHeartbeat(key="job", every=60, grace=60, labels={"team": "data"})
+    world = worlds(rules=by_team, heartbeats=[beat])
+    assert world.advance_in_steps(180) == ["trigger heartbeat/job"]
+    world.engine.hear("job")
+
+    assert world.drain() == ["resolve heartbeat/job"]
+    assert {each.destination for each in world.page.sent} == {"data"}

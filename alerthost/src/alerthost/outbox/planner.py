@@ -31,11 +31,7 @@ from alerthost.store.errors import StoreError
 from hostspec.alert import Status
 from hostspec.delivery import Operation
 from hostspec.errors import describe_error
-from hostspec.plugins.planning import (
-    RESOLVED_FOR,
-    Plan,
-    Proposal,
-)
+from hostspec.plugins.planning import Plan, Proposal
 
 _log = logging.getLogger("hostspec.planning")
 
@@ -191,7 +187,7 @@ class Planner:
             {ref for each in proposed for ref in each.refs},
         )
         unknown = {ref for each in proposed if each.is_resolve for ref in each.refs}
-        snapshot.load_resolved(unknown, now - RESOLVED_FOR)
+        snapshot.load_resolved(unknown, now)
         return [self._settle(snapshot, each) for each in proposed]
 
     def _propose_in_time(

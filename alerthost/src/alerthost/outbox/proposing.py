@@ -104,6 +104,8 @@ class Proposer:
         asked: Sequence[Rule] = [rule for rule in self._rules if rule not in waiting]
         if submission.cause == STILL_FIRES:
             asked = self._former(before.waiting, asked)
+        elif submission.cause and alert.status is Status.RESOLVED:
+            asked = ()  # no rule can match it: it has no labels
         proposal = propose(alert, asked)
         times = NOTHING_DUE
         if status is not Status.RESOLVED:

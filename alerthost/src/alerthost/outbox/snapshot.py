@@ -23,7 +23,7 @@ from alerthost.store.columns import Number, UtcTime
 from alerthost.store.tables import alerts, holders, incidents
 from hostspec.alert import Alert, Identity, Status
 from hostspec.delivery import Delivery, Incident, IncidentRef, IncidentState, Operation
-from hostspec.plugins.planning import Plan, ended_episode
+from hostspec.plugins.planning import RESOLVED_FOR, Plan, ended_episode
 
 
 @attrs.frozen
@@ -99,14 +99,15 @@ class Snapshot:
             found = find_all_open(self.connection, unknown)
             self._incidents.update((ref, found.get(ref)) for ref in unknown)
 
-    def load_resolved(self, refs: Collection[IncidentRef], since: float) -> None:
-        """Read which incidents have been resolved since a moment, in one query."""
-        if refs:
-            which = {"digests": [digest(each) for each in refs], "since": since}
+    def load_resolved(self, refs: Collection[IncidentRef], now: float) -> None:
+        """Read which incidents were resolved `RESOLVED_FOR` seconds around now, in one query."""
+        if refs:  # a later time is that of a clock which was ahead
+            around = {"since": now - RESOLVED_FOR, "until": now + RESOLVED_FOR}
+            which = {"digests": [digest(each) for each in refs], **around}
             self._resolved = frozenset(self.connection.execute(_RESOLVED, which).scalars())
 
     def is_resolved(self, ref: IncidentRef) -> bool:
-        """Return whether a loaded incident has been resolved since that moment."""
+        """Return whether a loaded incident was resolved in these seconds."""
         return digest(ref) in self._resolved
 
     def is_orphaned(self, alert: Identity) -> bool:
@@ -335,7 +336,9 @@ _AT: Final = sa.select(incidents).where(
 _RESOLVED: Final = sa.select(incidents.c.digest).where(
     ~incidents.c.active,
     ~incidents.c.orphaned,
-    incidents.c.changed_at >= sa.bindparam("since", type_=sa.Double()),
+    incidents.c.changed_at.between(
+        sa.bindparam("since", type_=sa.Double()), sa.bindparam("until", type_=sa.Double())
+    ),
     incidents.c.digest.in_(sa.bindparam("digests", expanding=True)),
 )
 
