@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import itertools
 from collections import deque
@@ -49,6 +50,7 @@ from hostspec import (
     SendContext,
 )
 from hostspec.plugins import load
+from hostspec.plugins.planning import RESOLVED_FOR
 
 ONE, TWO = "one", "two"
 LANES = st.sampled_from([ONE, TWO])
@@ -60,6 +62,12 @@ RULES = {
     "none": {},
     "all": {ONE: {"a1", "a2", "b1", "c1"}, TWO: {"a1", "a2", "b1", "c1"}},
 }
+UNKNOWN = st.sampled_from([(), (), (ONE,), (ONE, TWO)])
+"""The lanes whose rules send the resolves of unknown alerts."""
+
+NEVER = 1e8
+"""Seconds until an alert expires after the end of each story."""
+
 ALERTS = st.sampled_from(["a1", "a2", "b1", "c1"])
 STATUSES = st.sampled_from(["firing", "firing", "acknowledged", "resolved"])
 
@@ -245,9 +253,14 @@ class Story(RuleBasedStateMachine):
         if not number % progress.EVERY:
             progress.report(f"{database.engine.dialect.name}: {number} examples")
 
-    @initialize(missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]), together=st.booleans())
-    def start(self, missed: str, *, together: bool = False) -> None:
+    @initialize(
+        missed=st.sampled_from([PAGE, PAGE, RECORD, DROP]),
+        together=st.booleans(),
+        unknown=UNKNOWN,
+    )
+    def start(self, missed: str, *, together: bool = False, unknown: Sequence[str] = ()) -> None:
         self.missed = missed
+        self.unknown = unknown
         self.together = together
         with self.database.begin() as connection:
             for table in reversed(metadata.sorted_tables):
@@ -292,6 +305,7 @@ class Story(RuleBasedStateMachine):
             rule_of(self.plugins, lane, lambda alert, of=keys: alert.key in of, teams=[lane])
             for lane, keys in RULES[self.rules].items()
         ]
+        rules = [attrs.evolve(each, resolve_unknown=each.name in self.unknown) for each in rules]
         account = rule_of(self.plugins).actions[0].installation
         engine = KilledEngine(
             self.database,
@@ -313,6 +327,13 @@ class Story(RuleBasedStateMachine):
     def reconfigure(self, name: str) -> None:
         self.engine._dispatcher.plan_ahead()  # earlier alerts follow the earlier rules
         self.rules = name
+        self.restart()
+
+    @rule(lanes=UNKNOWN)
+    def send_unknown(self, lanes: Sequence[str]) -> None:
+        """Change which rules send the resolves of unknown alerts."""
+        self.engine._dispatcher.plan_ahead()
+        self.unknown = lanes
         self.restart()
 
     def meet(self, delivery: Delivery, context: SendContext) -> Outcome:
@@ -506,6 +527,11 @@ class Story(RuleBasedStateMachine):
 
     @rule(alert=ALERTS, status=STATUSES)
     def accept(self, alert: str, status: str) -> None:
+        self.note(alert, status)
+        self.engine.accept(Alert(alert, status=status))
+
+    def note(self, alert: str, status: str) -> None:
+        """Note a new state of an alert."""
         self.moment += 1
         if status == "firing":
             self.firing.add(alert)
@@ -516,7 +542,76 @@ class Story(RuleBasedStateMachine):
             self.firing.discard(alert)
             for holders in self.held.values():
                 holders.discard(alert)
-        self.engine.accept(Alert(alert, status=status))
+
+    @rule(
+        alert=ALERTS,
+        status=st.sampled_from(["firing", "firing", "resolved"]),
+        seconds=st.sampled_from([None, NEVER]),
+    )
+    def repeat(self, alert: str, status: str, seconds: float | None) -> None:
+        """Report an alert as Prometheus does: a repeat renews its expiry, and sends nothing."""
+        now = dt.datetime.fromtimestamp(self.clock.now, dt.UTC)
+        expires_at = None if seconds is None else now + dt.timedelta(seconds=seconds)
+        reported = Alert(alert, status=status)
+        (repeated,) = self.engine.renew([reported], [expires_at])
+        if repeated:
+            assert (alert in self.firing) == (status == "firing")
+        else:
+            self.note(alert, status)
+            self.engine.accept(reported, expires_at=expires_at)
+
+    @rule(
+        alert=ALERTS,
+        lane=LANES,
+        statuses=st.lists(st.sampled_from([*FATES]), max_size=4),
+        renewals=st.integers(0, 2),
+    )
+    def expire(self, alert: str, lane: str, statuses: list[str], renewals: int) -> None:
+        """Report an alert, and let it expire after its renewals."""
+        for ahead in (*self.meanwhile.values(), *self.frozen.values()):
+            ahead.clear()
+        self.interruptions = 0
+        self.statuses[lane].extend(statuses)
+        self.accept(alert, "resolved")
+        self.repeat(alert, "firing", 60.0)
+        self.work(40)
+        for _ in range(renewals):
+            self.repeat(alert, "firing", 60.0)
+            self.work(40)
+        assert self.status_of(alert) == "firing"
+        self.note(alert, "resolved")
+        self.work(60)
+        assert self.status_of(alert) == "resolved"
+
+    def work(self, seconds: int) -> None:
+        """Run the engine often enough that due times are not moved."""
+        for _ in range(seconds // 10):
+            self.drain(None)
+            self.clock.now += 10
+        self.drain(None)
+
+    def status_of(self, alert: str) -> str:
+        with self.database.read() as connection:
+            which = sa.text("SELECT status FROM alerts WHERE key = :key")
+            return str(connection.execute(which, {"key": alert}).scalar_one())
+
+    @rule(alert=ALERTS, lane=LANES)
+    def resolve_elsewhere(self, alert: str, lane: str) -> None:
+        """Resolve the incident of another host, where a rule sends the resolves of its alerts."""
+        self.end_trouble()
+        self.run_down()
+        self.wait(RESOLVED_FOR + 1)
+        spot = (lane, alert[0])
+        incident = self.keys[0], spot
+        known = {spot_of(case.incident.ref) for case in self.engine.admin.incidents(most=1000)}
+        if spot in known or incident in self.pagerduty.open:
+            return
+        self.pagerduty.open.add(incident)
+        self.accept(alert, "resolved")
+        self.run_down()
+        asked = lane in self.unknown and alert in RULES[self.rules].get(lane, ())
+        assert (incident in self.pagerduty.open) != asked
+        self.pagerduty.open.discard(incident)
 
     def hold(self, spot: Spot, alert: str) -> None:
         holders = self.held.setdefault(spot, set())
@@ -695,11 +790,14 @@ class Story(RuleBasedStateMachine):
         self.restart()
         self.run_down()
 
-    def heal(self) -> None:
+    def end_trouble(self) -> None:
         self.down.clear()
         for ahead in (*self.statuses.values(), *self.meanwhile.values(), *self.frozen.values()):
             ahead.clear()
         self.interruptions = self.failures = 0
+
+    def heal(self) -> None:
+        self.end_trouble()
         self.run_down()
         for each in self.engine.admin.deliveries(GIVEN_UP):
             if each.state in {"dead", "rejected", "uncertain"}:

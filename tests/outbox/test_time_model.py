@@ -7,7 +7,10 @@ do not count.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -36,6 +39,7 @@ from alerthost.store.columns import metadata
 from alerthost.store.database import Database
 from hostspec import Alert
 from hostspec.plugins import Rule
+from hostspec.plugins.planning import RESOLVED_FOR
 
 STEP = 10.0
 WAIT = 120.0
@@ -63,6 +67,7 @@ class Expected:
         waits_until: when the rule `later` is due; None while it does not wait.
         pending: the report that is not planned yet, with its time on the clock.
         open: the teams that were paged.
+        resolved_at: when a resolve was sent to each team, on the clock.
     """
 
     status: str = ""
@@ -72,20 +77,36 @@ class Expected:
     waits_until: float | None = None
     pending: tuple[str, float | None, float] | None = None
     open: set[str] = attrs.field(factory=set)
+    resolved_at: dict[str, float] = attrs.field(factory=dict)
 
-    def end(self) -> list[str]:
-        """End the episode; return the operations that are sent for it."""
-        sent = [f"resolve {team}" for team in sorted(self.open)]
+    def end(self, now: float, asked: Iterable[str]) -> list[str]:
+        """End the episode; return the operations that are sent for it.
+
+        Args:
+            now: on the clock.
+            asked: the teams whose rules send the resolves of unknown alerts.
+        """
+        unknown = {each for each in asked if not self.was_resolved(each, now)}
+        teams = sorted(self.open | unknown)
+        self.resolved_at.update(dict.fromkeys(teams, now))
         self.status, self.open = "resolved", set()
         self.lifetime = self.expires_at = self.since = self.waits_until = None
-        return sent
+        return [f"resolve {team}" for team in teams]
+
+    def was_resolved(self, team: str, now: float) -> bool:
+        return abs(now - self.resolved_at.get(team, -math.inf)) <= RESOLVED_FOR
 
 
-def rules(plugins: Any) -> list[Rule]:
-    """Return a rule that pages at once, and one that waits."""
+def rules(plugins: Any, unknown: Iterable[str]) -> list[Rule]:
+    """Return a rule that pages at once, and one that waits.
+
+    Args:
+        unknown: the names of those that send the resolves of unknown alerts.
+    """
     now = rule_of(plugins, "now", teams=["now"])
     later = rule_of(plugins, "later", lambda alert: alert.class_ != "heartbeat", teams=["later"])
-    return [now, TimedRule(later.name, later.actions, later.matches, wait=WAIT)]
+    found = [now, TimedRule(later.name, later.actions, later.matches, wait=WAIT)]
+    return [attrs.evolve(each, resolve_unknown=each.name in unknown) for each in found]
 
 
 class Story(RuleBasedStateMachine):
@@ -97,13 +118,19 @@ class Story(RuleBasedStateMachine):
         if not number % progress.EVERY:
             progress.report(f"{database.engine.dialect.name}: {number} examples")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(unknown=st.sampled_from([(), ("now",), ("later",), ("now", "later")]))
+    def start(self, unknown: Sequence[str]) -> None:
+        self.unknown = unknown
         with self.database.begin() as connection:
             for table in reversed(metadata.sorted_tables):
                 connection.execute(sa.delete(table))
         self.clock = Clock()
-        self.world = World(self.database, self.clock, rules=rules, heartbeats=[EVERY])
+        self.world = World(
+            self.database,
+            self.clock,
+            rules=functools.partial(rules, unknown=unknown),
+            heartbeats=[EVERY],
+        )
         self.engines: list[Engine] = []
         self.restart()
         self.time = self.drained_at = 0.0
@@ -142,6 +169,26 @@ class Story(RuleBasedStateMachine):
         self.alerts[name].pending = status, lifetime, now
         if drains:
             self.drain()
+
+    @rule(
+        name=NAMES,
+        status=st.sampled_from(["firing", "firing", "resolved"]),
+        lifetime=st.sampled_from([None, 0.0, 90.0, 300.0]),
+    )
+    def repeat(self, name: str, status: str, lifetime: float | None) -> None:
+        """Report an alert as Prometheus does: a repeat renews its expiry only."""
+        self.drain()
+        alert, now = self.alerts[name], self.clock.now
+        expires_at = None if lifetime is None else dt.datetime.fromtimestamp(now + lifetime, dt.UTC)
+        (repeated,) = self.engines[0].renew([Alert(name, status=status)], [expires_at])
+        if not repeated:
+            self.report(name, status, lifetime, drains=True)
+            return
+        assert (status == "resolved") == (alert.status == "resolved")
+        if status == "firing":
+            alert.lifetime = None if lifetime is None else max(lifetime, LEAST_LIFETIME)
+            alert.expires_at = None if lifetime is None else self.time + alert.lifetime
+        self.drain()
 
     @rule()
     def beat(self) -> None:
@@ -250,7 +297,7 @@ class Story(RuleBasedStateMachine):
             alert.pending = None
             return self.expect_report(alert, status, lifetime, accepted_at)
         if alert.expires_at is not None and alert.expires_at <= self.time:
-            return alert.end()
+            return alert.end(self.clock.now, ())
         if alert.waits_until is not None and alert.waits_until <= self.time:
             alert.waits_until = None
             alert.open.add("later")
@@ -261,7 +308,7 @@ class Story(RuleBasedStateMachine):
         self, alert: Expected, status: str, lifetime: float | None, accepted_at: float
     ) -> list[str]:
         if status == "resolved":
-            return alert.end()
+            return alert.end(self.clock.now, self.unknown)
         if status == "acknowledged" and alert.status == "resolved":
             return []
         alert.since = self.time if alert.since is None else alert.since
