@@ -62,7 +62,7 @@ class TestOverview:
         finally:
             running.stop()
         assert "No rule is in force, so no alert pages anyone." in page.text
-        assert "Connect one with alerthost connect" in page.text
+        assert "Connect one , or declare [[installations]]" in page.text
         assert "No incident is open" in page.text
 
     def test_shows_healthy_services_with_their_messages(self, start: Start) -> None:

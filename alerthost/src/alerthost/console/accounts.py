@@ -31,6 +31,12 @@ DEEDS = {
 
 _REMOVED_SHOWN = 100
 
+_SHOWN = 100
+"""Services of an account that its page shows."""
+
+_NAMED = 8
+"""Services of an account that the list names."""
+
 
 @attrs.frozen
 class Effect:
@@ -77,14 +83,19 @@ def show_list(view: View) -> Html:
         notes = accounts.notes()
     values = {
         "rows": [
-            (account, reason or ", ".join(each.name for each in destinations))
-            for account, destinations, reason in found
+            (account, reason or _names(destinations)) for account, destinations, reason in found
         ],
         "providers": [(name, provider.label) for name, provider in providers],
         "notes": notes,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
     return Html("accounts.html", values)
+
+
+def _names(destinations: Sequence[Destination]) -> str:
+    named = [each.name for each in destinations[:_NAMED]]
+    more = len(destinations) - len(named)
+    return ", ".join([*named, *([f"and {more:,} more"] if more else [])])
 
 
 def _destinations(accounts: Accounts, account: Account) -> tuple[Sequence[Destination], str]:
@@ -106,11 +117,17 @@ def show(view: View) -> Html:
         columns, rows = _table(table, installation)
         destinations, reason = _destinations(accounts, account)
         effect = effect_of(view, accounts, account, None) if stored else None
+    count = len(rows) or len(destinations)
+    rows = [each for each in rows if view.finds(*each[1])]
+    found = [each for each in destinations if view.finds(each.name, each.id)]
     values = {
         "account": account,
         "columns": columns,
-        "rows": rows,
-        "destinations": destinations,
+        "rows": rows[:_SHOWN],
+        "destinations": found[:_SHOWN],
+        "count": count,
+        "shown": min(_SHOWN, len(rows if table else found)),
+        "text": view.text,
         "reason": reason,
         "removed": [] if reason or not installation else _removed(view, destinations),
         "may_edit": stored and table is not None,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from alerthost.config.accounts import Accounts
 from alerthost.console import accounts as pages
-from alerthost.console.view import Html, Redirect, View
+from alerthost.console.view import Html, Redirect, View, contains
 from alerthost.store.sealing import Sealed, seal
 from hostspec.connect import Discovery, FoundState
 from hostspec.errors import Fault, FaultsError
@@ -37,7 +37,7 @@ def find(view: View, accounts: Accounts, provider: str, raw: Mapping[str, Any]) 
     accounts.check_key()
     text = json.dumps({"until": view.now + VALID_FOR, "settings": raw})
     sealed = seal(Secret(text), accounts.store.key, _context(view, provider)).token
-    return _list(accounts, discovery, settings, sealed)
+    return _list(view, accounts, discovery, settings, sealed)
 
 
 def connect(view: View, accounts: Accounts, provider: str) -> Html | Redirect:
@@ -50,9 +50,11 @@ def connect(view: View, accounts: Accounts, provider: str) -> Html | Redirect:
     discovery = _discovery(accounts, provider)
     sealed = view.fields.get("sealed", "")
     settings = structure(discovery.settings, _opened(view, accounts, provider, sealed))
+    if view.fields.get("do") == "filter":
+        return _list(view, accounts, discovery, settings, sealed)
     chosen = [name.removeprefix(_CHOSEN) for name in view.fields if name.startswith(_CHOSEN)]
     if not chosen:
-        return _list(accounts, discovery, settings, sealed, "choose a service")
+        return _list(view, accounts, discovery, settings, sealed, fault="choose a service")
     connected = accounts.connect(
         lambda: discovery.connect(chosen, settings, accounts.installations())
     )
@@ -65,15 +67,32 @@ def _discovery(accounts: Accounts, provider: str) -> Discovery[Any, Any]:
     return discovery
 
 
-def _list(
-    accounts: Accounts, discovery: Discovery[Any, Any], settings: Any, sealed: str, fault: str = ""
+def _list(  # noqa: PLR0913 -- what the form holds
+    view: View,
+    accounts: Accounts,
+    discovery: Discovery[Any, Any],
+    settings: Any,
+    sealed: str,
+    *,
+    fault: str = "",
 ) -> Html:
-    found = discovery.find(settings)
+    """List the services with the text of the form; those that are chosen stay so."""
+    text = view.fields.get("text", "").strip()
+    is_new = "sealed" not in view.fields
+    rows = [
+        (name, each, each.state is FoundState.READY if is_new else name in view.fields)
+        for each in discovery.find(settings)
+        for name in (f"{_CHOSEN}{each.id}",)
+    ]
+    shown = [row for row in rows if contains(text, row[1].name)]
     values = {
         "provider": discovery.provider,
         "label": accounts.provider(discovery.provider).label,
-        "rows": [(f"{_CHOSEN}{each.id}", each) for each in found],
-        "may_choose": any(each.state is not FoundState.UNUSABLE for each in found),
+        "rows": shown,
+        "others": [row[0] for row in rows if row[2] and row not in shown],
+        "count": len(rows),
+        "text": text,
+        "may_choose": any(each.state is not FoundState.UNUSABLE for _, each, _ in rows),
         "sealed": sealed,
         "fault": fault,
     }

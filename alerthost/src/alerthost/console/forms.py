@@ -28,6 +28,7 @@ class Field:
         faults: the reasons why its value is wrong.
         titles: of the choices; a choice without one is its own.
         chosen: the choices that are ticked, if there may be several.
+        text: that the shown choices contain; None if there are too few of them to filter.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Field:
     faults: tuple[str, ...]
     titles: Mapping[str, str] = attrs.field(factory=dict)
     chosen: tuple[str, ...] = ()
+    text: str | None = None
 
 
 def fields_of(

@@ -21,6 +21,9 @@ SLOW: Final = 60.0
 OPEN_SHOWN: Final = 10
 """Open incidents that the page shows."""
 
+CARDS_SHOWN: Final = 60
+"""Services that the page shows."""
+
 BAR, GAP, HEIGHT = 3, 1, 36
 """Width of a bar of a chart, its distance to the next, and the height of the chart."""
 
@@ -68,10 +71,14 @@ class Card:
 def show(view: View) -> Html:
     """Show the problems, each service, and the open incidents."""
     services = _services(view)
+    found = [each for each in services if view.finds(_name(view, each))]
+    found.sort(key=lambda each: (health(each, view.now) == "healthy", not each.queued))
     open_now = view.admin.lists.incidents(IncidentFilter(), None, OPEN_SHOWN)
     values = {
         "problems": list(_problems(view, services)),
-        "cards": [_card(view, each) for each in services],
+        "cards": [_card(view, each) for each in found[:CARDS_SHOWN]],
+        "count": len(services),
+        "text": view.text,
         "incidents": [
             (row, incident_state(row, view.configuration), view.lanes.name_of(row.incident.ref))
             for row in open_now.rows
@@ -93,6 +100,10 @@ def _services(view: View) -> list[Service]:
         for installation, destination in view.services
     }
     return [*configured.values(), *(each for each in known.values() if each.queued)]
+
+
+def _name(view: View, service: Service) -> str:
+    return view.service_name(service.installation, service.destination)
 
 
 def health(service: Service, now: float) -> str:
@@ -125,9 +136,8 @@ def _problems(view: View, services: list[Service]) -> Iterator[Problem]:
         if each.state is LaneState.BLOCKED:
             service = f"{each.installation}/{each.destination}"
             queued = counted(each.queued, "delivery")
-            name = view.service_name(each.installation, each.destination)
             yield Problem(
-                f"{name} is blocked, with {queued} queued",
+                f"{_name(view, each)} is blocked, with {queued} queued",
                 each.reason,
                 link("/deliveries", state="blocked", service=service),
                 each.since,
@@ -160,7 +170,7 @@ def _card(view: View, service: Service) -> Card:
         if number
     )
     return Card(
-        name=view.service_name(service.installation, service.destination),
+        name=_name(view, service),
         link=f"{service.installation}/{service.destination}",
         service=service,
         health=health(service, view.now),

@@ -72,10 +72,19 @@ def duration(seconds: float) -> str:
 
 def when(moment: float, now: float) -> Markup:
     """Return a moment relative to now, with the absolute time on hover."""
-    absolute = dt.datetime.fromtimestamp(moment, dt.UTC)
     relative = f"in {duration(moment - now)}" if moment > now else f"{duration(now - moment)} ago"
+    return _time(moment, relative)
+
+
+def lasting(since: float, now: float) -> Markup:
+    """Return the duration since a moment, with its absolute time on hover."""
+    return _time(since, duration(now - since))
+
+
+def _time(moment: float, text: str) -> Markup:
+    absolute = dt.datetime.fromtimestamp(moment, dt.UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        absolute.isoformat(timespec="seconds"), f"{absolute:%Y-%m-%d %H:%M:%S} UTC", relative
+        absolute.isoformat(timespec="seconds"), f"{absolute:%Y-%m-%d %H:%M:%S} UTC", text
     )
 
 
@@ -114,6 +123,6 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["pretty"] = pretty
-    environment.filters["duration"] = duration
-    environment.globals.update(link=link, static=static_url, counted=counted, when=when)
+    environment.globals.update(link=link, static=static_url, counted=counted)
+    environment.globals.update(when=when, lasting=lasting)
     return environment

@@ -19,7 +19,8 @@ from alerthost.config.tables import RuleTable
 from alerthost.console import rule_preview, rules, whole_forms
 from alerthost.console.forms import CHOICE, Field
 from alerthost.console.rules import as_text, builder_of, rules_of
-from alerthost.console.view import Html, Redirect, View, number_of
+from alerthost.console.view import Html, Redirect, View, contains, number_of
+from alerthost.console.whole_forms import SEVERAL
 from alerthost.outbox.activity import Change
 from alerthost.store.rules import RuleConflictError, StoredRule
 from hostspec.action import AnyAction
@@ -32,6 +33,9 @@ from hostspec.settings import secrets
 _USE, _INSTALLATION = REFERENCES
 
 _Table = Mapping[str, Any]
+
+_FILTERED = 20
+"""Choices of a field above which they can be filtered."""
 
 
 @attrs.frozen
@@ -156,8 +160,7 @@ def _form(
     configuration = view.configuration
     fields = list(whole_forms.fields_of(RuleTable, table, faults))
     actions = [
-        _action_form(configuration, index, action, faults)
-        for index, action in enumerate(table["actions"])
+        _action_form(view, index, action, faults) for index, action in enumerate(table["actions"])
     ]
     everywhere = [*fields, *(field for action in actions for field in action.fields)]
     rule, found = _build(view, table)
@@ -177,9 +180,8 @@ def _form(
     return Html("rule.html", values, status)
 
 
-def _action_form(
-    configuration: Configuration, index: int, table: _Table, faults: Sequence[Fault]
-) -> ActionForm:
+def _action_form(view: View, index: int, table: _Table, faults: Sequence[Fault]) -> ActionForm:
+    configuration = view.configuration
     path = f"actions[{index}]"
     texts = (table.get(key) for key in REFERENCES)
     use, given = (text if isinstance(text, str) else "" for text in texts)
@@ -199,7 +201,21 @@ def _action_form(
         return ActionForm(path, use, use or "Unknown action", (account,))
     destinations = _destinations(configuration, given)
     below = whole_forms.fields_of(action.settings, table, faults, path, destinations)
-    return ActionForm(path, action.name, action.label, (account, *below))
+    fields = (account, *(_filtered(view, each) for each in below))
+    return ActionForm(path, action.name, action.label, fields)
+
+
+def _filtered(view: View, field: Field) -> Field:
+    """Return a field of many choices with those that contain its text; ticked ones stay."""
+    if field.kind != SEVERAL or len(field.choices) <= _FILTERED:
+        return field
+    text = view.fields.get(f"filter {field.name}", "").strip()
+    shown = (
+        choice
+        for choice in field.choices
+        if choice in field.chosen or contains(text, field.titles[choice])
+    )
+    return attrs.evolve(field, choices=tuple(shown), text=text)
 
 
 def _read(configuration: Configuration, form: Mapping[str, str]) -> dict[str, Any]:

@@ -75,6 +75,15 @@ class View:
         return number_of(self.query.get("after", "")) or None
 
     @property
+    def text(self) -> str:
+        """The text that the rows of the page contain; empty for all."""
+        return self.query.get("text", "").strip()
+
+    def finds(self, *values: str) -> bool:
+        """Check whether one of the values contains the text of the URL, in any case."""
+        return contains(self.text, *values)
+
+    @property
     def services(self) -> Sequence[tuple[str, str]]:
         """The installation and the destination of each configured service."""
         return list(self.lanes.names)
@@ -115,6 +124,11 @@ class Redirect:
     """Go to another page of the console, as after each change."""
 
     url: str
+
+
+def contains(text: str, *values: str) -> bool:
+    """Check whether one of the values contains a text, in any case."""
+    return any(text.casefold() in value.casefold() for value in values)
 
 
 def number_of(text: str) -> int:

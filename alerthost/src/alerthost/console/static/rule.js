@@ -41,6 +41,7 @@ function changed(event) {
     form.requestSubmit(form.querySelector("[value=preview]")); // another account, other services
     return;
   }
+  if (event.target.type === "search") return; // Enter and its button filter the choices
   const help = event.target.closest(".field")?.querySelector("[id$='-help']");
   if (help) touched.add(help.id);
   clearTimeout(timer);
