@@ -8,12 +8,13 @@ import time
 
 import pytest
 from browsing import Browser
-from serving import TOKEN, Start, ask, measured, post
+from serving import TOKEN, Start, ask, measured, measured_when, post
 from workspace import Workspace, line
 
 from alerthost.cli import heartbeats as commands
 from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, HeartbeatRow
 from alerthost.store.errors import StoreError
+from alerthost_client import Client
 
 RULE = ("match = ['severity=~\"error|critical\"', 'team=\"data\"']", "")
 HEARTBEATS = """
@@ -160,6 +161,28 @@ def test_a_watchdog_is_explained_and_pages_no_one(start: Start, workspace: Works
     post(running.url, WATCHDOG)
     assert running._app.backend.engine.wait_idle(60)
     assert ("alerthost_heartbeat_heard_timestamp_seconds", "prometheus") in measured(running.url)
+    assert not workspace.fake.requests
+
+
+def test_an_alert_that_a_client_left_in_a_spool_feeds_a_heartbeat(
+    start: Start, workspace: Workspace
+) -> None:
+    """It was fired while alerthost was down."""
+    heard = ("alerthost_heartbeat_heard_timestamp_seconds", "import")
+    match = """
+[[heartbeats]]
+key = "import"
+every = "1d"
+match = ['key="import/done"']
+
+[spool]
+path = "left"
+"""
+    with Client("http://127.0.0.1:1", spool=workspace.folder / "left") as client:
+        assert client.fire("import/done")
+    before = time.time()
+    running = start(http=match)
+    assert measured_when(running.url, lambda found: heard in found)[heard] >= before
     assert not workspace.fake.requests
 
 
