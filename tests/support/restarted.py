@@ -41,14 +41,14 @@ class Restarted:
         self._process.signal(signal.SIGKILL)
         self._process.end()
 
-    def wait_for(self, *, firing: set[str]) -> None:
+    def wait_for(self, *, firing: set[str], seconds: float = 60) -> None:
         """Wait until the open incidents are those of these keys."""
 
         def is_so(fake: FakePagerDuty) -> bool:
             opened = [each for each in fake.incidents if each.state != "resolved"]
             return {each.dedup_key for each in opened} == firing
 
-        self._workspace.fake.wait_for(is_so, 60)
+        self._workspace.fake.wait_for(is_so, seconds)
 
     def statuses(self, key: str) -> list[str]:
         """Return the statuses of the accepted alerts with a key, in order."""

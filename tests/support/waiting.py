@@ -1,4 +1,4 @@
-"""Waits for a condition, for a minute at most."""
+"""Waits for a condition."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ LONGEST = 60.0
 """Seconds after which a test fails."""
 
 
-def wait_until(true: Callable[[], object], what: str = "the condition") -> None:
-    """Wait until a condition is true; fail the test after a minute."""
-    ends = time.monotonic() + LONGEST
+def wait_until(
+    true: Callable[[], object], what: str = "the condition", seconds: float = LONGEST
+) -> None:
+    """Wait until a condition is true; fail the test after some seconds."""
+    ends = time.monotonic() + seconds
     pause = 0.001
     while not true():
         if time.monotonic() > ends:
-            pytest.fail(f"{what} was not true within {LONGEST:.0f} s")
+            pytest.fail(f"{what} was not true within {seconds:.0f} s")
         time.sleep(pause)
         pause = min(1.2 * pause, 0.02)  # asking costs time that the other process needs
