@@ -7,6 +7,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from docutils import nodes
+from pygments.lexers.special import TextLexer
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
@@ -111,7 +112,8 @@ def _find_public(
 
 
 def setup(app: Sphinx) -> None:
-    """Go before Napoleon, and call attributes what they are."""
+    """Go before Napoleon, call attributes what they are, and show a crontab as plain text."""
+    app.add_lexer("crontab", TextLexer)
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import contextlib
-import doctest
 import functools
 import io
 import json
@@ -16,39 +15,43 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
 import redises
-from click.testing import CliRunner
+from page_checks import check_arguments, check_requirements, check_target, load_configuration
+from page_output import ADDRESS, ANY_ADDRESS, difference, without_errors
 from programs import Program
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from sybil.region import Lexeme
+from waiting import wait_until
 
-from alerthost.cli.main import main
-from alerthost.config.document import ConfigFile
 from alerthost.ingest import json_alerts
 from pagerduty_plugin.testing import FakePagerDuty
 
 ROOT = Path(__file__).parents[2]
 
-# what the pages call the folders of secrets and of alerts, and where a fake and alerthost listen
-SECRETS = "/run/secrets"
+# what the pages call the folders that the test has instead of them
+FOLDERS = ("/run/secrets", "/etc/alerthost", "/var/lib/alerthost", "/opt/alerthost", "/srv")
 SPOOL = "/var/spool/alerthost"
-ADDRESS = "127.0.0.1:9911"
+GROUP = "alerts"
+
+# where a fake, alerthost and others listen
 LISTEN = "127.0.0.1:9095"
 REDIS = "redis://127.0.0.1:6379"
 APPLICATION = "127.0.0.1:8000"
 
 _FENCES = FencedCodeBlockLexer(language=r"[^\n]+")
 _FILE = re.compile(r"# (\w+\.\w+)\n")
-_ANY_ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
-_CHECKER = doctest.OutputChecker()
+_INCIDENT = re.compile(r"(?:the incident|an incident such as) \*(.+?)\*")
+_DURATION = re.compile(r"\d+:\d\d:\d\d")
 _EXIT = "--exit--"
 
 
@@ -59,14 +62,18 @@ class Page:
     - ``python`` runs in the page's namespace, unless its first line is a comment with a file's
       name: then it becomes that file, which later blocks import or run.
     - ``text`` right after it is its output.
-    - ``toml`` is ``alerthost.toml``, unless its first line names another file.
+    - ``toml`` is ``alerthost.toml``, unless its first line names another file. Without the table
+      ``plugins`` it is added to ``alerthost.toml``.
     - ``json`` is one alert, or one on each line, and becomes ``alerts.jsonl``.
     - ``yaml`` is a file, which its first line names.
     - ``ini`` is a unit of systemd, and ``dockerfile`` a container file, whose programs exist.
+    - ``crontab`` has variables and jobs; each job runs once, as cron would run it, and must
+      succeed without output.
     - ``console`` holds commands, each after ``$``, and their output. Lines of the standard
       error are where they make the page clear: on a screen their place is not fixed.
 
-    ``...`` in an output is any text.
+    ``...`` in an output is any text. Where the text speaks of *the incident* with a summary in
+    italics, the fake has it, or gets it soon.
     """
 
     folder: Path
@@ -76,27 +83,28 @@ class Page:
     listen: str = LISTEN
     redis: str = REDIS
     application: str = APPLICATION
-    exported: dict[str, str] = attrs.field(factory=dict)
     printed: str | None = None
     running: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
-    def integrate(self, text: str, configuration: str) -> None:
+    def integrate(self, text: str) -> None:
         """Prepare a page about a program that hands its alerts over to ``alerthost``."""
-        file = self.folder / "alerthost.toml"
-        file.write_text(self._here(configuration), encoding="utf-8")
+        self.address = urlsplit(self.fake.url).netloc
+        if "$ alerthost run" not in text:  # the page links to the one on clients
+            self._start_alerthost()
         if REDIS in text:
             self.redis = self.running.enter_context(redises.running(self.folder))
         os.environ["CELERY_BROKER_URL"] = "filesystem://"
         for name in ("data_in", "control"):
             (self.folder / name).mkdir()
         (self.folder / "data_out").symlink_to(self.folder / "data_in")
+        (self.folder / "shop").mkdir()
 
     def run(self, path: Path) -> int:
         """Run a page; return the number of its blocks."""
-        examples = list(Document.parse(str(path), self._regions).examples())
+        examples = list(Document.parse(str(path), self._regions, self._incidents).examples())
         for example in examples:
             example.evaluate()
-        return len(examples)
+        return sum("language" in example.region.lexemes for example in examples)
 
     def _regions(self, document: Document) -> Iterator[Region]:
         evaluators = {
@@ -107,6 +115,7 @@ class Page:
             "yaml": self._yaml,
             "ini": self._unit,
             "dockerfile": self._container,
+            "crontab": self._crontab,
             "console": self._console,
         }
         for region in _FENCES(document):
@@ -116,10 +125,28 @@ class Page:
                 region.evaluator = evaluators[language]
                 yield region
 
+    def _incidents(self, document: Document) -> Iterator[Region]:
+        for found in _INCIDENT.finditer(document.text):
+            yield Region(found.start(), found.end(), found[1], self._incident)
+
+    def _incident(self, example: Example) -> None:
+        """Wait until the fake has the incident; how long a command ran does not matter."""
+        summary = _DURATION.sub("...", example.parsed)
+        url = f"http://{self.address}/incidents"
+
+        def is_open() -> bool:
+            with urllib.request.urlopen(url) as answer:
+                found = json.load(answer)["incidents"]
+            return summary in [_DURATION.sub("...", each["summary"]) for each in found]
+
+        wait_until(is_open, 60)
+
     def _here(self, text: str) -> str:
-        """Replace the folder and the port of a page by those of the test."""
-        text = text.replace(SECRETS, str(self.folder)).replace(LISTEN, self.listen)
+        """Replace the folders and the ports of a page by those of the test."""
+        for folder in FOLDERS:
+            text = text.replace(folder, str(self.folder))
         text = text.replace(SPOOL, str(self.folder / "spool")).replace(REDIS, self.redis)
+        text = text.replace(LISTEN, self.listen)
         return text.replace(ADDRESS, self.address).replace(APPLICATION, self.application)
 
     def _write_file(self, source: str) -> str | None:
@@ -141,16 +168,18 @@ class Page:
         if self.printed is None:  # an illustration, whose content is tested elsewhere
             return None
         printed, self.printed = self.printed, None
-        return _difference(example.parsed, printed)
+        return difference(example.parsed, printed)
 
     def _toml(self, example: Example) -> None:
         text = self._here(example.parsed)
         name = self._write_file(text)
         if name is None:
             path = self.folder / "alerthost.toml"
+            if "[plugins]" not in text:
+                text = path.read_text(encoding="utf-8") + text
             path.write_text(text, encoding="utf-8")
             if "chat" not in text:  # which needs what a later command installs
-                _load_configuration(path)
+                load_configuration(path)
         else:
             tomllib.loads(text)
 
@@ -174,7 +203,7 @@ class Page:
         unit.optionxform = str  # type: ignore[assignment,method-assign]
         unit.read_string(example.parsed)
         program, *arguments = shlex.split(unit["Service"]["ExecStart"])
-        _check_arguments(Path(program).name, arguments)
+        check_arguments(Path(program).name, arguments)
         if shutil.which("systemd-analyze"):
             file = self.folder / "alerthost.service"
             here = example.parsed.replace(program, str(self.folder / "bin" / "alerthost"))
@@ -186,10 +215,27 @@ class Page:
             instruction, _, rest = line.partition(" ")
             if instruction == "ENTRYPOINT":
                 program, *arguments = json.loads(rest)
-                _check_arguments(program, arguments)
+                check_arguments(program, arguments)
             elif rest.startswith("pip install "):
                 packages = shlex.split(rest)[2:]
-                _check_requirements([package.replace("/src", ".") for package in packages])
+                check_requirements([package.replace("/src", ".") for package in packages])
+
+    def _crontab(self, example: Example) -> None:
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        env = {"HOME": str(home), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]  # the tests may run on installed wheels
+        for line in self._here(example.parsed).splitlines():
+            if variable := re.fullmatch(r"(\w+) *= *(.*)", line):
+                env[variable[1]] = variable[2]
+            elif line:
+                *_, job = line.split(maxsplit=5)
+                assert not re.search(r"(?<!\\)%", job), f"cron ends the command at %: {line}"
+                command = ["/bin/sh", "-c", job.replace(r"\%", "%")]
+                ran = subprocess.run(
+                    command, cwd=home, env=env, capture_output=True, text=True, check=False
+                )
+                assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", ""), line
 
     def _console(self, example: Example) -> str | None:
         assert example.parsed.startswith("$ ")
@@ -213,35 +259,39 @@ class Page:
         ):
             if status != "0" and not answers:
                 return f"$ {command}\nexits with {status} and prints\n{got}{errors}"
-            if difference := _difference(*_without_errors(self._here(wanted), got, errors)):
-                return f"$ {command}\n{difference}"
+            if differs := difference(*without_errors(self._here(wanted), got, errors)):
+                return f"$ {command}\n{differs}"
         return None
 
     def _command(self, command: str) -> str:
         """Return the command to run; ``pip install`` is checked, or replaced."""
         match shlex.split(command, comments=True):
             case ["make", target]:
-                _check_target(target)
+                check_target(target)
                 return "alerthost demo" if target == "demo" else "true"
-            case ["pip", "install", *requirements]:
+            case ["python3", "-m", "venv", _] | ["groupadd" | "usermod", *_]:
+                return "true"  # one takes long, the others need root
+            case ["chgrp" | "install", *_]:
+                return self._here(command.replace(f" {GROUP} ", f" {os.getgid()} "))
+            case [program, "install", *requirements] if Path(program).name == "pip":
                 if requirements == ["."] and (self.folder / "pyproject.toml").exists():
                     self._install()
                 else:
-                    _check_requirements(requirements)
+                    check_requirements(requirements)
                 return "true"
-            case ["alerthost", "run"]:
-                return self._start_alerthost()
+            case ["alerthost", "run", *options]:
+                return self._start_alerthost(*map(self._here, options))
             case [*_, "&"]:
                 self._start(command.removesuffix("&"))
                 return "true"
             case ["export", *variables]:
-                pairs = (self._here(each).partition("=") for each in variables)
-                self.exported |= {name: value for name, _, value in pairs}
+                for name, _, value in (self._here(each).partition("=") for each in variables):
+                    os.environ[name] = os.path.expandvars(value)
             case ["gunicorn" | "uvicorn" as server, *arguments]:
                 return self._start_application(server, arguments)
-            case ["fake-pagerduty", "--port", port]:
+            case [fake, "--port", port, *options] if Path(fake).name == "fake-pagerduty":
                 assert ADDRESS.endswith(f":{port}")
-                return self._start_fake()
+                return self._start_fake(*options)
         return self._here(command)
 
     def _install(self) -> None:
@@ -250,7 +300,7 @@ class Page:
         wheel = _wheel(tuple((path.name, path.read_text(encoding="utf-8")) for path in files))
         zipfile.ZipFile(io.BytesIO(wheel)).extractall(self.folder / "site")
 
-    def _start_alerthost(self) -> str:
+    def _start_alerthost(self, *options: str) -> str:
         """Start the command on a free port; return a command that prints its log."""
         file = self.folder / "alerthost.toml"
         if not file.exists():  # the page builds on the one on clients
@@ -260,15 +310,16 @@ class Page:
             file.write_text(self._here(block[1]).replace(self.listen, LISTEN), encoding="utf-8")
         text = file.read_text(encoding="utf-8")
         assert LISTEN in text
-        file.write_text(text.replace(LISTEN, "127.0.0.1:0"), encoding="utf-8")
+        text = text.replace(LISTEN, "127.0.0.1:0").replace(ADDRESS, self.address)
+        file.write_text(text, encoding="utf-8")
         process = subprocess.Popen(
-            ["alerthost", "run"], cwd=self.folder, stderr=subprocess.PIPE, text=True
+            ["alerthost", "run", *options], cwd=self.folder, stderr=subprocess.PIPE, text=True
         )
         self.running.enter_context(process)
         self.running.callback(process.terminate)
         assert process.stderr
         first = process.stderr.readline().strip()
-        self.listen = _ANY_ADDRESS.findall(first)[0]
+        self.listen = ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
 
     def _start(self, command: str) -> None:
@@ -279,21 +330,20 @@ class Page:
         """Start an application on a free port; return a command that prints its address."""
         port = APPLICATION.rpartition(":")[2]
         command = [server, *(each.replace(port, "0") for each in arguments)]
-        program = Program(command, self.folder, {**os.environ, **self.exported})
+        program = Program(command, self.folder)
         first = self.running.enter_context(program).wait_for("http://127.0.0.1:")
-        self.application = _ANY_ADDRESS.findall(first)[0]
+        self.application = ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
 
-    def _start_fake(self) -> str:
+    def _start_fake(self, *options: str) -> str:
         """Start the command on a free port; return a command that prints its output."""
-        process = subprocess.Popen(
-            ["fake-pagerduty", "--port", "0"], stdout=subprocess.PIPE, text=True
-        )
+        command = ["fake-pagerduty", "--port", "0", *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.running.enter_context(process)
         self.running.callback(process.terminate)
         assert process.stdout
         first = process.stdout.readline().strip()
-        self.address = _ANY_ADDRESS.findall(first)[0]
+        self.address = ANY_ADDRESS.findall(first)[0]
         return f"echo {shlex.quote(first)}"
 
 
@@ -311,66 +361,3 @@ def _wheel(files: tuple[tuple[str, str], ...]) -> bytes:
         )
         [wheel] = Path(folder, "dist").glob("*.whl")
         return wheel.read_bytes()
-
-
-def _without_errors(wanted: str, got: str, errors: str) -> tuple[str, str]:
-    """Remove the lines of the standard error from a page's output; return the printed ones.
-
-    Lines that are missing on the page, or in another order, remain.
-    """
-    if not got:
-        return wanted, errors
-    left = errors.splitlines(keepends=True)
-    rest = []
-    for line in wanted.splitlines(keepends=True):
-        if left and line.strip() != "..." and _difference(line, left[0]) is None:
-            del left[0]
-        else:
-            rest.append(line)
-    return "".join(rest), got + "".join(left)
-
-
-def _difference(wanted: str, got: str) -> str | None:
-    """Compare the output of a page with the printed one; return None if they agree."""
-    wanted, got = _comparable(wanted), _comparable(got)
-    any_lines = wanted.replace("\n...\n", "\n...")  # or none
-    if _CHECKER.check_output(any_lines, got, doctest.ELLIPSIS):
-        return None
-    return f"the page shows\n{wanted}\nprinted was\n{got}"
-
-
-def _comparable(text: str) -> str:
-    """Leave out ports, how wide columns are, and the plugins of the tests.
-
-    The last two depend on what else is installed.
-    """
-    text = re.sub(r"^\S+ +\S+ +hostspec-\w+ +disabled +not enabled\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"(?<=\S) {2,}", "  ", _ANY_ADDRESS.sub(ADDRESS, text)).strip() + "\n"
-
-
-def _load_configuration(path: Path) -> None:
-    from alerthost.config import configuration
-
-    assert configuration.load(ConfigFile.read(path)).rules
-
-
-def _check_arguments(program: str, arguments: list[str]) -> None:
-    """Check that a program is alerthost, and accepts these arguments."""
-    assert program == "alerthost"
-    ran = CliRunner().invoke(main, [*arguments, "--help"])
-    assert ran.exit_code == 0, ran.output
-
-
-def _check_target(target: str) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"no target {target}"
-
-
-def _check_requirements(requirements: list[str]) -> None:
-    """Check that the argument of pip is a folder of this project that has the extra."""
-    assert requirements
-    for requirement in requirements:
-        folder, _, extra = requirement.rstrip("]").partition("[")
-        path = ROOT / folder / "pyproject.toml"
-        project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        assert not extra or extra in project["optional-dependencies"], requirement

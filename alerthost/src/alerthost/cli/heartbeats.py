@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from alerthost.outbox.expected_heartbeat import HeartbeatRow
 
 
-@command("Send a sign of life.", example="backup.sh && alerthost heartbeat backup")
+@command(
+    "Send a sign of life.",
+    example="alerthost exec shop/backup -- backup.sh; alerthost heartbeat backup",
+)
 @with_config
 @click.argument("key")
 def heartbeat(path: Path, *, key: str) -> None:
     """Record that the heartbeat KEY was heard now.
 
-    It is written into the store, so it counts even while `alerthost run` is down. On machines
-    without the store, post to /heartbeats/KEY instead.
+    It is written into the store, so it counts even while `alerthost run` is down. Other users,
+    and machines without the store, post to /heartbeats/KEY instead. `alerthost exec` reports a
+    failure itself; after a job without it, write && instead of the semicolon.
     """
     source = ConfigFile.read(path)
     loaded = configuration.load(source)
