@@ -19,12 +19,12 @@ CLIENTS = ("alerthost-client/README.md", "docs/client.md")
 INTEGRATIONS = {
     "docs/exec.md": {"shop/backup": "resolved"},
     "docs/integrations/asgi.md": {"shop/LookupError at /orders/{number:int}": "triggered"},
-    "docs/integrations/celery.md": {"celery/tasks.pay": "triggered"},
-    "docs/integrations/apscheduler.md": {"apscheduler/report": "triggered"},
+    "docs/integrations/celery.md": {"celery/tasks.pay": "resolved"},
+    "docs/integrations/apscheduler.md": {"apscheduler/report": "resolved"},
     "docs/integrations/django.md": {"shop/LookupError at orders/<int:number>/": "triggered"},
     "docs/integrations/flask.md": {"shop/LookupError at /orders/<int:number>": "triggered"},
     "docs/integrations/pytest.md": {"shop/nightly": "resolved"},
-    "docs/integrations/rq.md": {"rq/jobs.pay": "triggered"},
+    "docs/integrations/rq.md": {"rq/jobs.pay": "resolved"},
     "docs/integrations/wsgi.md": {"shop/LookupError in shop.price": "triggered"},
 }
 CONFIGURED = ("README.md", "docs/operate.md")

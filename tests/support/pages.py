@@ -139,7 +139,7 @@ class Page:
                 found = json.load(answer)["incidents"]
             return summary in [_DURATION.sub("...", each["summary"]) for each in found]
 
-        wait_until(is_open, 60)
+        wait_until(is_open, f"the incident {summary!r} at the fake")
 
     def _here(self, text: str) -> str:
         """Replace the folders and the ports of a page by those of the test."""
