@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from chromium import Console, check_everyone_can_read
+from chromium import Console, check_everyone_can_read, tab_to
 from playwright.sync_api import Browser, Page, expect
 from serving import TOKEN, Process
 
@@ -89,22 +89,14 @@ def test_rule_is_in_force_in_another_process(console: Console, editing: Page) ->
 
 def test_rule_is_made_by_keyboard_alone(console: Console, editing: Page) -> None:
     page = editing
-
-    def tab_to(selector: str) -> None:
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            if page.evaluate("s => document.activeElement.matches(s)", selector):
-                return
-        pytest.fail(f"{selector} is not reached by the keyboard")
-
-    tab_to("#name")
+    tab_to(page, page.locator("#name"))
     page.keyboard.type("Typed")
     page.keyboard.press("Enter")  # previews, and saves nothing
     expect(page.locator("#preview")).to_contain_text("recent alerts match")
     assert page.locator("h1").inner_text() == "New rule"
-    tab_to("[value=checkout]")
+    tab_to(page, page.locator("[value=checkout]"))
     page.keyboard.press("Space")
-    tab_to("[value=save]")
+    tab_to(page, page.locator("[value=save]"))
     page.keyboard.press("Enter")
     page.get_by_text("The rule is saved, and in force.").wait_for()
     delete(page, "Typed")

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from serving import TOKEN, Process, post
 from workspace import Workspace
 
@@ -60,6 +60,17 @@ def check_everyone_can_read(page: Page) -> None:
             if each["impact"] in {"serious", "critical"}
         ]
         assert serious == [], (page.url, width)
+
+
+def tab_to(page: Page, element: Locator) -> None:
+    """Move the focus to an element by the Tab key alone; each stop on the way is seen."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+        assert width == "2px", page.evaluate("document.activeElement.outerHTML")
+        if element.evaluate("element => element === document.activeElement"):
+            return
+    pytest.fail(f"{element} is not reached by the keyboard")
 
 
 def program() -> str:

@@ -89,7 +89,7 @@ _TITLES: Final = {
     503: "Not available now",
 }
 
-_PAGES: Final[Mapping[str, Handler]] = {
+PAGES: Final[Mapping[str, Handler]] = {
     "/": overview.show,
     "/incidents": incidents.show_list,
     "/incidents/{number:row}": incidents.show,
@@ -110,6 +110,7 @@ _PAGES: Final[Mapping[str, Handler]] = {
     "/plugins": plugins.show_list,
     "/activity": activity.show_list,
 }
+"""The pages, by path."""
 
 _CHANGES: Final[Mapping[str, Handler]] = {
     "/incidents/{number:row}/acknowledge": incidents.acknowledge,
@@ -173,7 +174,7 @@ class Console:
             Route(
                 f"{PREFIX}{connecting.CALLBACK}", self._counted(self._installed), methods=["GET"]
             ),
-            *(self._page(path, handler, "GET", Role.VIEWER) for path, handler in _PAGES.items()),
+            *(self._page(path, handler, "GET", Role.VIEWER) for path, handler in PAGES.items()),
             *(self._page(path, each, "POST", Role.VIEWER) for path, each in _QUESTIONS.items()),
             *(self._page(path, each, "POST", Role.OPERATOR) for path, each in _CHANGES.items()),
             Route(f"{PREFIX}/{{path:path}}", self._counted(self._nothing)),

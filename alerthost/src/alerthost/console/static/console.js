@@ -19,6 +19,13 @@ const isBusy = () =>
 
 const openDetails = () => new Set([...main.querySelectorAll("details[open]")].map((each) => each.id));
 
+// Finds the focused element again in the new content.
+function selectorOf(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.matches("summary")) return `#${CSS.escape(element.parentElement.id)} > summary`;
+  return element.matches("a[href]") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : "";
+}
+
 async function update() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
   if (!response.ok) return;
@@ -32,9 +39,10 @@ async function update() {
   const open = openDetails();
   for (const each of fresh.querySelectorAll("details")) each.open = open.has(each.id);
   if (fresh.innerHTML === main.innerHTML) return;
-  const focused = document.activeElement?.id;
+  const focused = document.activeElement;
+  const selector = focused && main.contains(focused) ? selectorOf(focused) : "";
   main.replaceChildren(...fresh.childNodes);
-  if (focused) document.getElementById(focused)?.focus();
+  if (selector) main.querySelector(selector)?.focus();
 }
 
 function tick() {
