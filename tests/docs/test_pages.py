@@ -58,6 +58,10 @@ def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
         ("```console\n$ pip install coffee\n```\n", "coffee"),
         ('```toml\n[plugins]\nenable = ["pagerduty"]\n```\n', "enable"),
         ('```json\n{"key": "a", "severety": "error"}\n```\n', ""),
+        ("```crontab\n0 3 * * *  date +%F\n```\n", "cron ends the command"),
+        ("```crontab\n0 3 * * *  date\n```\n", "date"),
+        ("```crontab\n0 3 * * *  alerthost heartbeat a\n```\n", "alerthost heartbeat a"),
+        ("```crontab\nA=3\n0 3 * * *  exit $A\n```\n", "exit $A"),
         ("```ruby\nputs 1\n```\n", "ruby"),
     ],
 )
