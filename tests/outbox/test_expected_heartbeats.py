@@ -214,6 +214,17 @@ def test_a_watchdog_that_is_not_planned_yet_counts(worlds: Worlds) -> None:
     assert row_of(world, WATCHDOG).due == START + 740
 
 
+@EITHER
+def test_an_alert_that_expires_at_the_same_time_delays_no_page(worlds: Worlds) -> None:
+    """Its resolve is pending then, but of the engine itself: it is no sign of life."""
+    world = worlds(heartbeats=[WATCHDOG])
+    assert world.advance_in_steps(300) == []
+    expires_at = dt.datetime.fromtimestamp(world.clock.now + 60, dt.UTC)
+    world.engine.accept(Alert("disk"), expires_at=expires_at)
+    assert world.advance_in_steps(60) == ["trigger disk"]
+    assert sorted(world.advance(30)) == ["resolve disk", "trigger heartbeat/prometheus"]
+
+
 def test_a_sign_of_life_during_the_check_counts(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:

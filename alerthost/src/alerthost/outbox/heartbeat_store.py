@@ -89,11 +89,13 @@ def _is_as_expected(uow: UnitOfWork, heartbeat: ExpectedHeartbeat, row: sa.Row[A
     if row.due > uow.now:
         return True
     # a sign of life may be among the alerts that are not planned yet
-    return heartbeat.matches is not None and _has_pending(uow.connection, row.due)
+    return heartbeat.matches is not None and _has_reports(uow.connection, row.due)
 
 
-def _has_pending(connection: sa.Connection, before: float) -> bool:
-    query = sa.select(submissions.c.id).where(PENDING, submissions.c.accepted_at <= before)
+def _has_reports(connection: sa.Connection, before: float) -> bool:
+    """Check whether reports of senders are pending that were accepted in time."""
+    in_time = submissions.c.accepted_at <= before
+    query = sa.select(submissions.c.id).where(PENDING, in_time, submissions.c.cause == "")
     return connection.execute(query.limit(1)).first() is not None
 
 
