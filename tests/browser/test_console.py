@@ -18,7 +18,7 @@ def alert(key: str, **fields: object) -> dict[str, object]:
 
 
 def send_rejected(console: Console, key: str) -> None:
-    """Post an alert of which one delivery is rejected."""
+    """Post an alert; the provider rejects one of its deliveries."""
     fake = console.workspace.fake
     fake.misbehave(failing(status=413), times=1)
     console.post(alert(key))

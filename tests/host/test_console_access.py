@@ -10,7 +10,7 @@ from serving import TOKEN, Start, ask, measured, post
 from waiting import wait_until
 from workspace import CHECKOUT, PLATFORM, Workspace
 
-from alerthost.console import access
+from alerthost.console import access, app
 
 WITH_TOKENS = 'token = "env:ALERTHOST_TOKEN"\nviewer_token = "env:VIEWER_TOKEN"'
 VIEWER = "look-only"
@@ -38,20 +38,8 @@ PAGES = [
     "/console/activity",
 ]
 CHANGES = [
-    "/console/incidents/1/acknowledge",
-    "/console/incidents/1/resolve",
-    "/console/deliveries/1/replay",
-    "/console/deliveries/1/discard",
-    "/console/deliveries/all",
-    "/console/alerts/discard",
-    "/console/rules/new",
-    *(f"/console/rules/1{change}" for change in ("", "/switch", "/move", "/delete")),
-    "/console/accounts/connect",
-    "/console/accounts/discovered",
-    *(
-        f"/console/account/acme/{change}"
-        for change in ("disconnect", "test", "service", "settings", "rotate", "retire", "remove")
-    ),
+    f"/console{path}".replace("{number:row}", "1").replace("{account}", "acme")
+    for path in app.CHANGES
 ]
 
 

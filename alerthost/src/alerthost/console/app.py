@@ -112,7 +112,7 @@ PAGES: Final[Mapping[str, Handler]] = {
 }
 """The pages, by path."""
 
-_CHANGES: Final[Mapping[str, Handler]] = {
+CHANGES: Final[Mapping[str, Handler]] = {
     "/incidents/{number:row}/acknowledge": incidents.acknowledge,
     "/incidents/{number:row}/resolve": incidents.resolve,
     "/deliveries/{number:row}/replay": deliveries.replay,
@@ -134,6 +134,7 @@ _CHANGES: Final[Mapping[str, Handler]] = {
     "/account/{account}/retire": services.retire,
     "/account/{account}/remove": services.remove,
 }
+"""The forms that change something, by path; only operators may send them."""
 
 _QUESTIONS: Final[Mapping[str, Handler]] = {"/alerts/try": alerts.explain}
 """Forms that change nothing, which viewers may send too."""
@@ -176,7 +177,7 @@ class Console:
             ),
             *(self._page(path, handler, "GET", Role.VIEWER) for path, handler in PAGES.items()),
             *(self._page(path, each, "POST", Role.VIEWER) for path, each in _QUESTIONS.items()),
-            *(self._page(path, each, "POST", Role.OPERATOR) for path, each in _CHANGES.items()),
+            *(self._page(path, each, "POST", Role.OPERATOR) for path, each in CHANGES.items()),
             Route(f"{PREFIX}/{{path:path}}", self._counted(self._nothing)),
         ]
 
