@@ -26,6 +26,7 @@ PROGRAMS = (
     "importing",
     "handing_over",
     "serving",
+    "tasks",
     "sending",
 )
 
