@@ -382,7 +382,8 @@ def test_settings_are_read_from_the_environment(server: Scripted) -> None:
     environ = {"ALERTHOST_URL": f"{server.url}/below/", "ALERTHOST_TOKEN": "word"}
     with Client.from_env({**environ, "ALERTHOST_SPOOL": " "}, source="web-1") as client:
         assert client.fire("a", wait=60)
-    with Client.from_env(environ, url=server.url, token="other") as client:
+    named = {**environ, "ALERTHOST_TOKEN": "", "ALERTHOST_TOKEN_FILE": "missing"}
+    with Client.from_env(named, url=server.url, token="other") as client:
         assert client.fire("b", wait=60)
     assert [post.path for post in server.posts] == [
         "/below/alerts?partial=true",

@@ -89,7 +89,10 @@ class Client:
             environ: has the variables; blank ones count as missing.
             options: arguments of `Client`; they precede the variables.
         """
-        for name in ("url", "token", "token_file", "spool"):
+        names = {"url", "spool"}
+        if not options.keys() & {"token", "token_file"}:
+            names |= {"token", "token_file"}
+        for name in names:
             value = environ.get(f"ALERTHOST_{name.upper()}", "").strip()
             if value:
                 options.setdefault(name, value)
