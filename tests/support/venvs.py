@@ -24,11 +24,12 @@ def programs_of(name: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = folder / "constraints.txt"
         if not made.exists() or made.read_text() != constraints.read_text():
-            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", str(folder)],
-                [*pip, "--no-deps", "--requirement", str(constraints)],
+            pip = ["pip", "--python", str(folder / "bin" / "python"), "install", "--no-compile"]
+            for module in (
+                ["venv", "--clear", "--without-pip", str(folder)],
+                [*pip, "--quiet", "--no-deps", "--requirement", str(constraints)],
             ):
+                command = [sys.executable, "-m", *module]
                 ran = subprocess.run(command, capture_output=True, text=True, check=False)
                 if ran.returncode:
                     pytest.skip(f"{name} cannot be installed: {ran.stderr[-500:]}")
