@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,6 +102,48 @@ def test_successes_at_once_resolve_a_problem_once(
             problems.fire("a", "broken")
             list(pool.map(problems.resolve, "a" * 8))
     assert resolved(client, server) == ["a"] * (200 + guesses)
+
+
+def test_a_success_in_the_middle_of_another_resolves_alone(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+    with Client(server.url, spool=tmp_path / "spool") as client:
+        problems, other = OpenProblems(client), OpenProblems(client)
+        problems.fire("a", "broken")
+
+        def unlink_late(path: Path) -> None:
+            monkeypatch.undo()
+            other.resolve("a")
+            unlink(path)
+
+        monkeypatch.setattr(Path, "unlink", unlink_late)
+        problems.resolve("a")
+        assert resolved(client, server) == ["a"]
+
+
+@pytest.mark.parametrize("guesses", [True, False])
+def test_the_resolve_of_a_killed_process_is_repeated(
+    server: Scripted,
+    tmp_path: Path,
+    wait: Wait,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    guesses: bool,
+) -> None:
+    with Client(server.url, spool=tmp_path / "spool") as client:
+        problems = OpenProblems(client, guesses=guesses)
+        problems.fire("a", "broken")
+        with monkeypatch.context() as killed:
+            killed.setattr(client, "resolve", lambda _key: sys.exit())
+            with pytest.raises(SystemExit):
+                problems.resolve("a")
+        OpenProblems(client, guesses=guesses).resolve("a")
+        assert resolved(client, server) == []
+        wait(open_problems.RESOLVE_WITHIN)
+        for _ in range(3):
+            OpenProblems(client, guesses=guesses).resolve("a")
+        assert resolved(client, server) == ["a"]
 
 
 def test_the_memory_has_the_permissions_of_the_spool(server: Scripted, tmp_path: Path) -> None:

@@ -51,8 +51,7 @@ def page(
         monkeypatch.chdir(tmp_path)
         monkeypatch.syspath_prepend(tmp_path)
         (tmp_path / "pd_platform").write_text(f"{PLATFORM}\n", encoding="utf-8")
-        for name in ("token", "alerthost_token"):
-            (tmp_path / name).write_text("open-sesame\n", encoding="utf-8")
+        (tmp_path / "token").write_text("open-sesame\n", encoding="utf-8")
         _write_alerthost(tmp_path / "bin" / "alerthost", fake.url)
         path = f"{tmp_path / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
         monkeypatch.setenv("PATH", path + os.environ["PATH"])

@@ -12,6 +12,9 @@ from typing import Any
 
 from alerthost_client.client import Client
 
+RESOLVE_WITHIN = 60.0
+"""Seconds after which a success repeats a resolve whose process was killed meanwhile."""
+
 RESOLVE_EVERY = 3600.0
 """Seconds in which a problem that is not known to fire is resolved once."""
 
@@ -53,8 +56,8 @@ class OpenProblems:
 
         Of several successes at once, one resolves.
         """
-        if self._memory.close(key, guesses=self._guesses):
-            self._client.resolve(key, **fields)
+        if self._memory.claim(key, guesses=self._guesses) and self._client.resolve(key, **fields):
+            self._memory.settle(key)
 
 
 class _ProcessMemory:
@@ -67,14 +70,17 @@ class _ProcessMemory:
     def open(self, key: str) -> None:
         _put(self._open, key)
 
-    def close(self, key: str, *, guesses: bool) -> bool:
-        """Close a problem; return whether this call resolves it."""
+    def claim(self, key: str, *, guesses: bool) -> bool:
+        """Close a problem; return whether the caller is to resolve it."""
         if self._open.pop(key, None) is None:
             age = time.monotonic() - self._closed.get(key, -math.inf)
             if not guesses or age < RESOLVE_EVERY:
                 return False
         _put(self._closed, key)
         return True
+
+    def settle(self, key: str) -> None:
+        """Do nothing: this memory ends with its process."""
 
 
 def _put(states: dict[str, float], key: str) -> None:
@@ -85,7 +91,11 @@ def _put(states: dict[str, float], key: str) -> None:
 
 
 class _FolderMemory:
-    """Remembers them in files: ``.open`` while a problem fires, ``.closed`` after a resolve."""
+    """Remembers them in files, whose names end with their state.
+
+    A problem that fires is ``.open``; it is ``.claimed`` by the success that resolves it, and
+    ``.closed`` when its resolve is handed over.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not folder.exists():
@@ -100,24 +110,29 @@ class _FolderMemory:
     def open(self, key: str) -> None:
         self._write(self._path(key, ".open"), key)
 
-    def close(self, key: str, *, guesses: bool) -> bool:
-        """Close a problem; return whether this call resolves it."""
-        opened, closed = self._path(key, ".open"), self._path(key, ".closed")
+    def claim(self, key: str, *, guesses: bool) -> bool:
+        """Claim a problem; return whether the caller is to resolve it."""
+        opened, claimed = self._path(key, ".open"), self._path(key, ".claimed")
         if opened.exists():
-            self._write(closed)
+            self._write(claimed)
             try:
                 opened.unlink()
-            except FileNotFoundError:  # another process closed it
+            except FileNotFoundError:  # another success claimed it
                 return False
             return True
-        try:
-            age = abs(time.time() - closed.stat().st_mtime)  # the clock may be set back
-        except FileNotFoundError:
-            age = math.inf
-        if not guesses or age < RESOLVE_EVERY:
-            return False
-        self._write(closed)
-        return True
+        waited, since = _age(claimed), _age(self._path(key, ".closed"))
+        if waited < math.inf:
+            is_due = waited >= RESOLVE_WITHIN
+        else:
+            is_due = guesses and since >= RESOLVE_EVERY
+        if is_due:
+            self._write(claimed)
+        return is_due
+
+    def settle(self, key: str) -> None:
+        """Note that the resolve of a claimed problem is handed over."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path(key, ".claimed").rename(self._path(key, ".closed"))
 
     def _write(self, path: Path, text: str = "") -> None:
         written = path.with_suffix(f".{os.urandom(8).hex()}")
@@ -127,3 +142,11 @@ class _FolderMemory:
     def _path(self, key: str, suffix: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()
         return self._folder / f"{name[:32]}{suffix}"
+
+
+def _age(path: Path) -> float:
+    """Return the seconds since a file was written; infinity without one."""
+    try:
+        return abs(time.time() - path.stat().st_mtime)  # the clock may be set back
+    except FileNotFoundError:
+        return math.inf
