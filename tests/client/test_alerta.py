@@ -85,7 +85,7 @@ def change(plugin: Any, alert: Any, status: str) -> None:
 
 def sent(plugin: Any, server: Scripted) -> list[dict[str, Any]]:
     assert plugin._client.flush(60)
-    return [alert for post in server.posts for alert in post.alerts]
+    return server.alerts
 
 
 def test_an_alert_fires_with_its_fields(plugin: Any, server: Scripted) -> None:

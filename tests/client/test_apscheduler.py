@@ -97,7 +97,7 @@ def start(tmp_path: Path, server: Scripted) -> Iterator[Start]:
 
 
 def alerts(server: Scripted) -> list[dict[str, Any]]:
-    return [alert for post in server.posts for alert in post.alerts]
+    return server.alerts
 
 
 def statuses(server: Scripted) -> list[str]:

@@ -103,7 +103,7 @@ def send(tmp_path: Path) -> Callable[..., Any]:
 
 
 def alerts(server: Scripted) -> list[dict[str, Any]]:
-    return [alert for post in server.posts for alert in post.alerts]
+    return server.alerts
 
 
 def outcomes(server: Scripted) -> list[tuple[str, str]]:

@@ -85,7 +85,7 @@ def start(server: Scripted, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def alerts(server: Scripted) -> list[dict[str, Any]]:
-    return [alert for post in server.posts for alert in post.alerts]
+    return server.alerts
 
 
 @pytest.mark.parametrize("program", [EXEC, [sys.executable, "-m", "alerthost", "exec"]])

@@ -45,7 +45,7 @@ def client(request: pytest.FixtureRequest, server: Scripted, tmp_path: Path) -> 
 
 def resolved(client: Client, server: Scripted) -> list[str]:
     assert client.flush(60)
-    alerts = [alert for post in server.posts for alert in post.alerts]
+    alerts = server.alerts
     return [alert["key"] for alert in alerts if alert.get("status") == "resolved"]
 
 

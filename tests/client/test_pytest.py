@@ -31,7 +31,7 @@ def run(folder: Path, content: str, *options: str, **variables: object) -> tuple
 
 
 def alerts(server: Scripted) -> list[dict[str, Any]]:
-    return [alert for post in server.posts for alert in post.alerts]
+    return server.alerts
 
 
 def test_a_failed_run_fires_and_a_passed_one_resolves(server: Scripted, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def fail(worker: AlertWorker, job: Any) -> None:
 
 
 def outcomes(server: Scripted) -> list[tuple[str, str]]:
-    alerts = [alert for post in server.posts for alert in post.alerts]
+    alerts = server.alerts
     return [(each["key"], each.get("status", each.get("summary"))) for each in alerts]
 
 

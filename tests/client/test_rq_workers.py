@@ -86,7 +86,7 @@ def start(tmp_path: Path, redis: str, server: Scripted) -> Iterator[Start]:
 
 
 def outcomes(server: Scripted) -> list[tuple[str, str]]:
-    alerts = [alert for post in server.posts for alert in post.alerts]
+    alerts = server.alerts
     return [(each["key"], each.get("status", "firing")) for each in alerts]
 
 

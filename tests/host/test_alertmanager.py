@@ -262,7 +262,7 @@ def documented(url: str, token: Path) -> str:
     for shown, here in (
         ("  receiver: alerthost\n", at_once),
         ("http://127.0.0.1:9095", url),
-        ("/run/secrets/alerthost_token", str(token)),
+        ("/etc/alerthost/token", str(token)),
     ):
         assert shown in text
         text = text.replace(shown, here)

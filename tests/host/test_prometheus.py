@@ -36,7 +36,7 @@ def configuration(url: str, token: Path, target: str) -> str:
     text = documented("prometheus.yml")
     for shown, here in (
         ("127.0.0.1:9095", url.removeprefix("http://")),
-        ("/run/secrets/alerthost_token", str(token)),
+        ("/etc/alerthost/token", str(token)),
     ):
         assert shown in text
         text = text.replace(shown, here)

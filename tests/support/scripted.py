@@ -103,6 +103,12 @@ class Scripted(http.server.ThreadingHTTPServer):
         self._thread.join()
         self.server_close()
 
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts of all requests, without those of repeated requests."""
+        lines = dict.fromkeys((post.key, *line) for post in self.posts for line in post.lines)
+        return [json.loads(line) for _, _, line in lines]
+
     def wait_for(self, holds: Callable[[Scripted], bool]) -> None:
         """Wait until a condition holds."""
         with self._changed:

@@ -24,7 +24,7 @@ def client(server: Scripted) -> Iterator[Client]:
 
 def fired(client: Client, server: Scripted) -> list[tuple[str, str]]:
     assert client.flush(60)
-    alerts = [alert for post in server.posts for alert in post.alerts]
+    alerts = server.alerts
     return [(alert["key"], alert["summary"]) for alert in alerts]
 
 
