@@ -140,7 +140,7 @@ def test_the_resolve_of_a_killed_process_is_repeated(
                 problems.resolve("a")
         OpenProblems(client, guesses=guesses).resolve("a")
         assert resolved(client, server) == []
-        wait(open_problems.RESOLVE_WITHIN)
+        wait(open_problems.REPEAT_AFTER)
         for _ in range(3):
             OpenProblems(client, guesses=guesses).resolve("a")
         assert resolved(client, server) == ["a"]

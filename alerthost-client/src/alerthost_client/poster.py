@@ -68,7 +68,7 @@ class Poster:
         self._due = min(self._due, time.monotonic() + longest_pause)
 
     def post_next(self) -> bool:
-        """Post the next batch; return whether there was one.
+        """Post the next batch; return whether there was one, accepted or not.
 
         Raises:
             OSError: of the queue.

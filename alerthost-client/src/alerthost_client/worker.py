@@ -97,7 +97,8 @@ class Worker:
         self._accepted = self._rejected = self._dropped = 0
         self._memory_poster = Poster(self._memory, self._sender, self._settle)
         self._poster = self._memory_poster  # of the spool, if there is one
-        self._release_spool()
+        if self._spool is not None:
+            self._poster = Poster(self._spool, self._sender, self._settle)
 
     @property
     def stats(self) -> Stats:

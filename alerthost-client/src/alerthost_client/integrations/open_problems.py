@@ -12,8 +12,8 @@ from typing import Any
 
 from alerthost_client.client import Client
 
-RESOLVE_WITHIN = 60.0
-"""Seconds after which a success repeats a resolve whose process was killed meanwhile."""
+REPEAT_AFTER = 60.0
+"""Seconds after which a success repeats a resolve that its process did not hand over."""
 
 RESOLVE_EVERY = 3600.0
 """Seconds in which a problem that is not known to fire is resolved once."""
@@ -121,10 +121,8 @@ class _FolderMemory:
                 return False
             return True
         waited, since = _age(claimed), _age(self._path(key, ".closed"))
-        if waited < math.inf:
-            is_due = waited >= RESOLVE_WITHIN
-        else:
-            is_due = guesses and since >= RESOLVE_EVERY
+        is_unknown = guesses and since >= RESOLVE_EVERY
+        is_due = waited >= REPEAT_AFTER if waited < math.inf else is_unknown
         if is_due:
             self._write(claimed)
         return is_due
