@@ -137,7 +137,7 @@ class AdminLists:
         if which.orphaned:
             query = query.where(incidents.c.orphaned)
         else:
-            query = query.where(incidents.c.active == sa.literal(which.active))
+            query = query.where(incidents.c.active if which.active else ~incidents.c.active)
         if which.service is not None:
             installation, destination = which.service
             query = query.where(
@@ -368,10 +368,8 @@ _MARKER: Final = sa.select(
         for state in sorted(_ENDED)
     ),
     *(
-        sa.select(sa.func.max(incidents.c.changed_at))
-        .where(incidents.c.active == sa.literal(active))
-        .scalar_subquery()
-        for active in (True, False)
+        sa.select(sa.func.max(incidents.c.changed_at)).where(each).scalar_subquery()
+        for each in (incidents.c.active, ~incidents.c.active)
     ),
     sa.select(sa.func.sum(channels.c.failures)).scalar_subquery(),
     sa.select(sa.func.max(activity.TABLE.c.id)).scalar_subquery(),

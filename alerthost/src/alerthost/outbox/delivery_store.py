@@ -16,9 +16,12 @@ from alerthost.outbox.retry_policy import DeliveryState
 from alerthost.outbox.serialisation import digest, dump, load_delivery
 from alerthost.store.tables import deliveries, incidents
 from hostspec.alert import Severity
-from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome
+from hostspec.delivery import Delivery, IncidentRef, Operation, Outcome, OutcomeKind
 
 IS_QUEUED: Final = deliveries.c.state == sa.literal_column("'queued'")
+
+_IS_UNFINISHED: Final = deliveries.c.finished_at.is_(None)
+"""The same of deliveries that are found by their incidents: SQLite would search for the state."""
 
 CONFIRMATION: Final = "confirming resolve"
 """The submission id of a confirming resolve, which is sent when no attempt can arrive any more."""
@@ -41,7 +44,7 @@ def find_queued_rows(connection: sa.Connection, number: int) -> Sequence[sa.Row[
 
 _ROWS: Final = (
     sa.select(deliveries)
-    .where(deliveries.c.incident_id == sa.bindparam("number"), IS_QUEUED)
+    .where(deliveries.c.incident_id == sa.bindparam("number"), _IS_UNFINISHED)
     .order_by(deliveries.c.position)
 )
 
@@ -93,7 +96,7 @@ def find_rows_of_queues(
 
 _OF_QUEUES: Final = (
     sa.select(deliveries)
-    .where(deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)), IS_QUEUED)
+    .where(deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)), _IS_UNFINISHED)
     .order_by(deliveries.c.incident_id, deliveries.c.position)
 )
 
@@ -113,7 +116,7 @@ _SIZES: Final = (
     .where(
         incidents.c.active,
         incidents.c.digest.in_(sa.bindparam("digests", expanding=True)),
-        IS_QUEUED,
+        _IS_UNFINISHED,
     )
     .group_by(incidents.c.digest)
 )
@@ -144,7 +147,7 @@ _DELIVERED_TRIGGERS: Final = sa.select(deliveries).where(
         .where(
             deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
             deliveries.c.operation == Operation.TRIGGER,
-            deliveries.c.state == DeliveryState.DELIVERED,
+            deliveries.c.outcome == OutcomeKind.DELIVERED,  # no index of all that was delivered
         )
         .group_by(deliveries.c.incident_id)
     )
@@ -211,27 +214,13 @@ def _update_of(names: tuple[str, ...]) -> sa.Update:
     return sa.update(deliveries).where(deliveries.c.id == sa.bindparam("number")).values(columns)
 
 
-def expedite_confirmations(uow: UnitOfWork, incidents: Sequence[int], reason: str) -> None:
-    """Send the queued confirming resolves of incidents now, since their alerts fire again.
+def expedite_confirmations(uow: UnitOfWork, numbers: Sequence[int], reason: str) -> None:
+    """Send queued confirming resolves now, since their alerts fire again.
 
     Earlier attempts may still arrive, so they no longer confirm the incidents.
     """
-    early = {"early": EARLY_CONFIRMATION, "now": uow.now, "why": reason}
-    uow.connection.execute(_EXPEDITE, {"numbers": incidents, **early})
-
-
-_EXPEDITE: Final = (
-    sa.update(deliveries)
-    .where(
-        deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
-        IS_QUEUED,
-        deliveries.c.submission_id == CONFIRMATION,
-        deliveries.c.worker_id.is_(None),
-    )
-    .values(
-        submission_id=sa.bindparam("early"), due=sa.bindparam("now"), reason=sa.bindparam("why")
-    )
-)
+    early = {"submission_id": EARLY_CONFIRMATION, "due": uow.now, "reason": reason}
+    update_all(uow.connection, [{"number": number, **early} for number in numbers])
 
 
 def build_row(
@@ -301,7 +290,7 @@ _QUEUES: Final = sa.select(
     deliveries.c.is_repeat,
 ).where(
     deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
-    deliveries.c.finished_at.is_(None),  # SQLite would search for the state, which many have
+    _IS_UNFINISHED,
 )
 
 

@@ -231,8 +231,14 @@ class Queues:
     def write(self) -> None:
         """Write all changes, once."""
         uow = self._uow
-        if early := [each.id for each in self._all if each.triggered and each.rows]:
-            delivery_store.expedite_confirmations(uow, early, CONFIRMS_EARLY)
+        early = [
+            row.id
+            for each in self._all
+            if each.triggered
+            for row in each.rows.values()
+            if row.submission_id == delivery_store.CONFIRMATION
+        ]
+        delivery_store.expedite_confirmations(uow, early, CONFIRMS_EARLY)
         known = [each for each in self._all if each.before and each.changed]
         incident_store.write_changes(
             uow,

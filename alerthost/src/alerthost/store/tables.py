@@ -210,7 +210,8 @@ incidents: Final = sa.Table(
 )
 _partial_index("uq_incidents_digest", incidents.c.digest, unique=True, where=incidents.c.active)
 _partial_index("ix_incidents_orphaned", incidents.c.id, where=incidents.c.orphaned)
-sa.Index("ix_incidents_changed_at", incidents.c.active, incidents.c.changed_at)
+_partial_index("ix_incidents_changed_at", incidents.c.changed_at, where=incidents.c.active)
+_partial_index("ix_incidents_ended_at", incidents.c.changed_at, where=~incidents.c.active)
 
 holders: Final = sa.Table(
     "holders",

@@ -230,7 +230,8 @@ def upgrade() -> None:
         sa.Column("summary", sa.Text(), server_default="", nullable=False),
         sqlite_autoincrement=True,
     )
-    _create_index("ix_incidents_changed_at", "incidents", ["active", "changed_at"])
+    _create_index("ix_incidents_changed_at", "incidents", ["changed_at"], "active", "active = 1")
+    _create_index("ix_incidents_ended_at", "incidents", ["changed_at"], "NOT active", "active = 0")
     _create_index("ix_incidents_orphaned", "incidents", ["id"], "orphaned", "orphaned = 1")
     op.create_index(
         "uq_incidents_digest",
