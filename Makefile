@@ -67,7 +67,7 @@ mutants: .venv/dev ## Break the engine's pure core in every small way, and list 
 	@cd build/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
 
 .PHONY: proof
-proof: .venv/dev ## Run the long tests at full size: kills, clusters, stories, floods, Alertmanager, Prometheus.
+proof: .venv/dev ## Run the long tests at full size: kills, clusters, stories, floods, Alertmanager, Prometheus, vmalert.
 	@sh tests/fetch-debian.sh
 	@echo "== long tests, at full size"
 	@HOSTSPEC_PROOF=1 $(PYTEST) --numprocesses 2 -m 'proof or sized'

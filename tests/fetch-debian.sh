@@ -1,7 +1,8 @@
 #!/bin/sh
-# Puts Debian's Alertmanager, Prometheus, PgBouncer, Redis and Chromium under .venv/debian for the
-# tests that run them, without root and without touching the system. The tests that need one are
-# skipped where it cannot be had, so every failure here is a message and exit status 0.
+# Puts Debian's Alertmanager, Prometheus, VictoriaMetrics, PgBouncer, Redis and Chromium under
+# .venv/debian for the tests that run them, without root and without touching the system. The tests
+# that need one are skipped where it cannot be had, so every failure here is a message and exit
+# status 0.
 set -u
 
 skip() {
@@ -16,7 +17,7 @@ root=$PWD/.venv/debian
 missing=
 # package:program
 for each in prometheus-alertmanager:usr/bin/prometheus-alertmanager prometheus:usr/bin/prometheus \
-    pgbouncer:usr/sbin/pgbouncer redis-server:usr/bin/redis-server \
+    victoria-metrics:usr/bin/vmalert pgbouncer:usr/sbin/pgbouncer redis-server:usr/bin/redis-server \
     chromium:usr/lib/chromium/chromium; do
     program=${each#*:}
     [ -e "$root/$program" ] && continue
@@ -66,7 +67,9 @@ for package in $missing; do
         echo "fetch-debian: $package cannot be had; the tests that need it will be skipped"
     fi
 done
-rm -f "$work/package/usr/bin/amtool" "$work/package/usr/bin/promtool"
+# large programs that no test runs
+(cd "$work/package/usr/bin" &&
+    rm -f amtool promtool vmagent vmauth vmbackup vmctl vmrestore)
 
 # One step on one file system: an interrupted run leaves nothing half done.
 rm -rf "$root"

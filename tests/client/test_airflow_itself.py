@@ -7,14 +7,13 @@ import json
 import os
 import re
 import signal
-import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Program
+from programs import Program, free_port
 from restarted import Restarted
 from venvs import ROOT, programs_of
 from waiting import wait_until
@@ -63,9 +62,7 @@ class Airflow:
         self.folder = folder
         self.spool = folder / "spool"
         self.broken = folder / "broken"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self._api = f"http://127.0.0.1:{port}"
         self._env = {
             **{name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from programs import Program
+from programs import Program, free_port
 from restarted import Restarted
 from venvs import ROOT, programs_of
 from waiting import wait_until
@@ -36,9 +36,7 @@ class Alerta:
         self._alertad = str(programs_of("alerta") / "alertad")
         self._folder = folder
         self._stack = stack
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         build = ["hatchling", "build", "-t", "wheel", "-d", str(folder)]
         subprocess.run([sys.executable, "-m", *build], cwd=ROOT / "alerthost-client", check=True)
         (wheel,) = folder.glob("*.whl")

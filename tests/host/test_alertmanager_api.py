@@ -190,7 +190,10 @@ def test_a_post_needs_the_token(start: Start) -> None:
     url = start(http='token = "env:ALERTHOST_TOKEN"').url
     basic = base64.b64encode(f"grafana:{TOKEN}".encode()).decode()
 
-    assert post(url, [], V2).status == 401
+    for sent, problem in (({}, "no token"), ({"Authorization": "Bearer wrong"}, "wrong token")):
+        rejected = post(url, [], V2, **sent)
+        assert rejected.status == 401
+        assert problem in rejected.body.decode()
     assert post(url, [], V2, Authorization=f"Bearer {TOKEN}").status == 200
     assert ask(url, "GET", "/api/v2/status").status == 401
     status = ask(url, "GET", "/api/v2/status", headers={"Authorization": f"Basic {basic}"})
@@ -198,6 +201,29 @@ def test_a_post_needs_the_token(start: Start) -> None:
     assert status.json["versionInfo"]["version"].startswith("alerthost ")
     assert status.json["cluster"] == {"status": "disabled"}
     assert ask(url, "GET", V2).status == 405
+
+
+def test_name_that_vmalert_gives_twice_is_one_label(start: Start, workspace: Workspace) -> None:
+    """It writes its JSON by a template, with nanoseconds."""
+    url = start().url
+    text = (
+        '[{"startsAt":"2026-11-23T03:14:00.854899916Z","generatorURL": "http://vm:8880/vmalert/",'
+        '"endsAt":"ENDS.854899916Z","labels": {"alertname":"DiskFull","alertgroup":"disks",'
+        '"alertname":"DiskFull","instance":"db-1","severity":"critical","team":"data"},'
+        '"annotations": {"summary":"Disk full on db-1"}}]'
+    )
+    now = dt.datetime.now(dt.UTC)
+    for minutes, state in ((4, "triggered"), (-1, "resolved")):
+        ends = f"{now + dt.timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%S}"
+        assert post(url, text.replace("ENDS", ends), V2).status == 200
+        workspace.fake.wait_for(
+            lambda fake, state=state: [each.state for each in fake.incidents] == [state] * 2,  # type: ignore[misc]
+            60,
+        )
+
+    first = workspace.bodies()[0]
+    assert first["dedup_key"] == f"DiskFull/{fingerprint({**LABELS, 'alertgroup': 'disks'})}"
+    assert first["client_url"] == "http://vm:8880/vmalert/"
 
 
 def test_resolve_timeout_is_a_duration(workspace: Workspace) -> None:

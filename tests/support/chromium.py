@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,11 @@ from pathlib import Path
 import attrs
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from debian import FETCHED, find_program
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from serving import TOKEN, Process, post
 from workspace import Workspace
 
-FETCHED = Path(__file__).parents[2] / ".venv/debian"
 LIBRARIES = (
     "usr/lib/x86_64-linux-gnu",
     "usr/lib/x86_64-linux-gnu/pulseaudio",
@@ -73,17 +72,6 @@ def tab_to(page: Page, element: Locator) -> None:
     pytest.fail(f"{element} is not reached by the keyboard")
 
 
-def program() -> str:
-    """Find Chromium: by its variable, on the path, or where tests/fetch-debian.sh puts it."""
-    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser"):
-        if name and (found := shutil.which(name)):
-            return found
-    fetched = FETCHED / "usr/lib/chromium/chromium"
-    if not fetched.exists():
-        pytest.skip("Chromium is not here; tests/fetch-debian.sh gets it where apt is")
-    return str(fetched)
-
-
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
     """Run Chromium in this block."""
@@ -97,7 +85,13 @@ def running(folder: Path) -> Iterator[Browser]:
         "FONTCONFIG_FILE": str(folder / "fonts.conf"),
         "LD_LIBRARY_PATH": ":".join(filter(None, (*libraries, inherited))),
     }
-    executable = program()
+    executable = find_program(
+        "Chromium",
+        "chromium",
+        "chromium-browser",
+        fetched="usr/lib/chromium/chromium",
+        variable="CHROMIUM",
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable,

@@ -5,36 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
-
-FETCHED = Path(__file__).parents[2] / ".venv/debian/usr"
-
-
-def program() -> str:
-    """Find PgBouncer on the path, or in the folder of tests/fetch-debian.sh."""
-    found = shutil.which("pgbouncer") or shutil.which(str(FETCHED / "sbin/pgbouncer"))
-    if found is None:
-        pytest.skip("PgBouncer is not here; tests/fetch-debian.sh gets it where apt is")
-    return found
+from debian import FETCHED, find_program
+from programs import free_port
 
 
 @contextlib.contextmanager
 def pooler(server: str, folder: Path) -> Iterator[str]:
     """Run PgBouncer in front of a server; yield the URL of the same database through it."""
-    found = program()
+    found = find_program("PgBouncer", "pgbouncer", fetched="usr/sbin/pgbouncer")
     with psycopg.connect(server) as connection:
         name, host, user = connection.info.dbname, connection.info.host, connection.info.user
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = {
         "listen_addr": "127.0.0.1",
         "listen_port": port,
@@ -53,7 +40,7 @@ def pooler(server: str, folder: Path) -> Iterator[str]:
         command[1:1] = ["-u", owner if owner != "root" else "nobody"]
         for each in (folder, *folder.parents[:2]):
             each.chmod(0o755)
-    libraries = ":".join(str(each) for each in FETCHED.glob("lib/*"))
+    libraries = ":".join(str(each) for each in FETCHED.glob("usr/lib/*"))
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stderr=log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -91,3 +92,10 @@ class Program:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, for a program that must be given one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

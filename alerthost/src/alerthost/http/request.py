@@ -149,8 +149,11 @@ def authenticate(request: Request, table: HttpTable) -> None:
     token = reveal(table.token, "token")
     sent = _sent_token(request.headers.get("authorization", ""))
     if not hmac.compare_digest(sent, token.encode()):
-        reason = "send the token as Authorization: Bearer TOKEN, or as the password of Basic"
-        raise Rejection(401, "token", reason, headers={"WWW-Authenticate": _CHALLENGE})
+        problem = "wrong token" if sent else "no token"
+        remedy = "send the configured one as Authorization: Bearer, or as the password of Basic"
+        raise Rejection(
+            401, "token", f"{problem}; {remedy}", headers={"WWW-Authenticate": _CHALLENGE}
+        )
 
 
 def check_host(request: Request) -> None:
