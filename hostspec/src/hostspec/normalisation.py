@@ -66,8 +66,10 @@ class FrozenDict(dict[str, Json]):
     """
 
     def __init__(self, *given: Mapping[str, Json], **named: Json) -> None:
-        members = dict(*given, **named)
-        super().__init__(zip(members, map(freeze, members.values()), strict=True))
+        super().__init__(*given, **named)
+        for name, value in self.items():
+            if type(value) not in _FROZEN:
+                super().__setitem__(name, freeze(value))
 
     def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
         message = f"{type(self).__name__} cannot be changed; make a dict of it first"
