@@ -88,7 +88,8 @@ def coalesce_queue(
         action: states whether deliveries coalesce, and handles problems that were never delivered.
         in_flight: another delivery of the incident is being sent.
     """
-    if not action.capabilities.coalesce:
+    lone = len(queue) == 1 and queue[0].delivery.operation is Operation.TRIGGER
+    if lone or not action.capabilities.coalesce:
         return Coalesced(tuple(queue))
     if in_flight:
         return _behind_in_flight(queue, action)
@@ -223,6 +224,7 @@ def _coalesced(
 ) -> Coalesced:
     """Build the result; the newest kept trigger, or else the last one, counts all others."""
     order = [_replaced(queue[n], delivery) for n, delivery in kept]
+    unchanged = {n for (n, _), each in zip(kept, order, strict=True) if each is queue[n]}
     positions = {n for n, _ in kept}
     others = [each for n, each in enumerate(queue) if n not in positions]
     if order and others:
@@ -235,7 +237,6 @@ def _coalesced(
             coalesced=order[last].coalesced + sum(1 + each.coalesced for each in others),
             accepted_at=min(each.accepted_at for each in (order[last], *others)),
         )
-    unchanged = {n for n, delivery in kept if delivery == queue[n].delivery}
     gone = [n for n in range(len(queue)) if n not in unchanged]
     return Coalesced(
         tuple(order),
