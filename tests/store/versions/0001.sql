@@ -96,7 +96,6 @@ CREATE TABLE deliveries (
 	late_reported BOOLEAN DEFAULT 0 NOT NULL, 
 	finished_at DOUBLE, 
 	attempt_log TEXT DEFAULT '' NOT NULL, 
-	CONSTRAINT uq_deliveries_uid UNIQUE (uid), 
 	CONSTRAINT fk_deliveries_incident_id_incidents FOREIGN KEY(incident_id) REFERENCES incidents (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_deliveries_lane_id_lanes FOREIGN KEY(lane_id) REFERENCES lanes (id)
 );

@@ -230,7 +230,7 @@ deliveries: Final = sa.Table(
     "deliveries",
     metadata,
     sa.Column("id", Number, primary_key=True),
-    sa.Column("uid", sa.Text, nullable=False, unique=True),
+    sa.Column("uid", sa.Text, nullable=False),
     sa.Column(
         "incident_id", Number, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
     ),

@@ -244,7 +244,7 @@ def upgrade() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", NUMBER, primary_key=True),
-        sa.Column("uid", sa.Text(), nullable=False, unique=True),
+        sa.Column("uid", sa.Text(), nullable=False),
         sa.Column(
             "incident_id", NUMBER, sa.ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False
         ),
