@@ -147,7 +147,7 @@ _DELIVERED_TRIGGERS: Final = sa.select(deliveries).where(
         .where(
             deliveries.c.incident_id.in_(sa.bindparam("numbers", expanding=True)),
             deliveries.c.operation == Operation.TRIGGER,
-            deliveries.c.outcome == OutcomeKind.DELIVERED,  # no index of all that was delivered
+            deliveries.c.outcome == OutcomeKind.DELIVERED,  # their state has an index
         )
         .group_by(deliveries.c.incident_id)
     )
@@ -197,8 +197,7 @@ def write_queue(  # noqa: PLR0913 -- all of them describe the queue
 def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert deliveries."""
     if rows:
-        numbered = [{**row, "of_incident": row["incident_id"]} for row in rows]
-        connection.execute(_NEW_DELIVERY, numbered)
+        connection.execute(_NEW_DELIVERY, rows)
 
 
 def update_all(connection: sa.Connection, changes: Sequence[Mapping[str, Any]]) -> None:
@@ -230,6 +229,7 @@ def build_row(
     return {
         "uid": uuid.uuid4().hex,
         "incident_id": incident,
+        "of_incident": incident,
         "lane_id": lane,
         "submission_id": submission_id,
         "operation": new.delivery.operation,

@@ -108,8 +108,13 @@ def insert_incidents(uow: UnitOfWork, new: Sequence[NewIncident], **known: Any) 
     rows = [{**_incident_row(each, uow.now), **known} for each in new]
     ids = {row.digest: row.id for row in uow.connection.execute(_NEW_INCIDENTS, rows)}
     numbers = [ids[row["digest"]] for row in rows]
-    held = zip(numbers, new, strict=True)
-    move_holders(uow, (), [(n, alert) for n, each in held for alert in each.incident.holders])
+    held = [
+        _holder_row(number, alert) | {"number": place}
+        for number, each in zip(numbers, new, strict=True)
+        for place, alert in enumerate(each.incident.holders)
+    ]
+    if held:
+        uow.connection.execute(_NEW_HOLDERS, held)
     return numbers
 
 
@@ -188,19 +193,23 @@ def move_holders(
         rows = [{"number": number, "name": digest(alert)} for number, alert in gone]
         uow.connection.execute(_RELEASE, rows)
     if added:
-        uow.connection.execute(
-            _HOLD,
-            [
-                {"incident": n, "digest": digest(alert), "scope": alert.scope, "key": alert.key}
-                for n, alert in added
-            ],
-        )
+        uow.connection.execute(_HOLD, [_holder_row(number, alert) for number, alert in added])
 
 
+def _holder_row(incident: int, alert: Identity) -> dict[str, Any]:
+    return {
+        "incident_id": incident,
+        "digest": digest(alert),
+        "scope": alert.scope,
+        "key": alert.key,
+    }
+
+
+_NEW_HOLDERS: Final = sa.insert(holders)
 _HOLD: Final = sa.text(
     "INSERT INTO holders (incident_id, digest, scope, key, number)"
-    " SELECT :incident, :digest, :scope, :key, coalesce(max(number), -1) + 1"
-    " FROM holders WHERE incident_id = :incident"
+    " SELECT :incident_id, :digest, :scope, :key, coalesce(max(number), -1) + 1"
+    " FROM holders WHERE incident_id = :incident_id"
 )
 
 

@@ -75,7 +75,7 @@ def write_plans(uow: UnitOfWork, made: Sequence[PlannedSubmission]) -> Sequence[
     An outdated plan is not written, nor are later plans of the same alert: their submissions stay
     pending.
     """
-    backend.lock(uow.connection, {ref for each in made for ref in each.refs})
+    backend.lock(uow.connection, (ref for each in made for ref in each.refs))
     pending = inbox.still_pending(uow.connection, [each.submission.row for each in made])
     outdated: set[Identity] = set()
     written: list[PlannedSubmission] = []
@@ -115,7 +115,7 @@ def _parts(
 ) -> Iterator[Sequence[PlannedSubmission]]:
     """Split plans, in order, into parts whose queues fit into memory together; often into one."""
     sizes = delivery_store.find_queue_sizes(
-        uow.connection, {ref for each in made for ref in each.refs}
+        uow.connection, (ref for each in made for ref in each.refs)
     )
     sized = [
         _Sized(position, sum(sizes.get(ref, 0) for ref in each.refs))

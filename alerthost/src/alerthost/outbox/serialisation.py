@@ -19,9 +19,9 @@ DIGESTS: Final = 2048
 """Digests that are kept: about those of one batch, which needs each several times."""
 
 
-dump: Final = json.JSONEncoder(separators=(",", ":"), default=members).encode
-"""Returns the JSON text of a value of the contract. It is ASCII, as a plugin's text may contain
-characters that no database stores."""
+dump: Final = json.JSONEncoder(separators=(",", ":"), default=members, check_circular=False).encode
+"""Returns the JSON text of a value of the contract, which is frozen and so contains no cycle. It is
+ASCII, as a plugin's text may contain characters that no database stores."""
 
 
 def load_delivery(text: str) -> Delivery:
