@@ -80,6 +80,7 @@ def test_a_second_signal_does_not_wait_for_deliveries_in_flight(workspace: Works
 
     assert (process.returncode, out) == (1, b"")
     assert errors.split() == [b"Aborted!"]
+    assert workspace.process("deliveries").stdout.count("in flight") == 2
 
 
 def test_ignored_signals_stay_ignored() -> None:

@@ -24,6 +24,9 @@ LINGER = 1.0
 KILL_AFTER = 10.0
 """Seconds from SIGTERM to SIGKILL, for a command that is to end at its timeout."""
 
+LOOK = 0.5
+"""Seconds between two looks whether there is a signal to forward, while the output is not read."""
+
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _FORWARDED = (*_FROM_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -142,7 +145,8 @@ class Command:
         A process that the command left behind may keep the pipes open for ever.
         """
         end: float | None = None
-        while len(self._selector.get_map()) > 1:  # the pipe of the signals stays
+        # the pipe of the signals stays, and SIGCHLD is one of them
+        while len(self._selector.get_map()) > 1 or process.poll() is None:
             left = None if end is None else max(0.0, end - time.monotonic())
             self._pass_ready(left)
             if left == 0.0:
@@ -175,9 +179,11 @@ def _write(descriptor: int, chunk: bytes) -> None:
     """
     left = memoryview(chunk)
     while left:
-        select.select([], [descriptor], [])
-        with contextlib.suppress(BlockingIOError):  # another process may have made it so
-            left = left[os.write(descriptor, left) :]
+        # a signal that came just before a wait without end would be forwarded after it
+        _, ready, _ = select.select([], [descriptor], [], LOOK)
+        for each in ready:
+            with contextlib.suppress(BlockingIOError):  # another process may have made it so
+                left = left[os.write(each, left) :]
 
 
 def _is_in_foreground() -> bool:

@@ -18,6 +18,8 @@ from pagerduty_plugin.testing.server import HOST
 
 _MAX_PORT: Final = 65_535
 _THROTTLED: Final = 429
+_LOOK: Final = 0.5
+"""Seconds between two looks for a signal."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             parser.error(f"cannot listen on {HOST}:{options.port}: {error.strerror}")
         print(f"fake PagerDuty ({fake.region}): {fake.url}", flush=True)  # noqa: T201
-        stopped.wait()
+        while not stopped.is_set():
+            stopped.wait(_LOOK)  # a signal that came just before it would not end it
     finally:
         fake.stop()
         for number, handler in before.items():

@@ -26,7 +26,7 @@ from alerthost.outbox.proposing import Proposer
 from alerthost.outbox.repeats import Repeats
 from alerthost.outbox.submission import PlannedLog
 from alerthost.outbox.waiting import POLL, Waiting
-from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, seconds_until
+from alerthost.outbox.workers import Signal, StoreHealth, WorkerThreads, join
 from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec.alert import Alert
@@ -348,7 +348,7 @@ class Engine(Waiting):
             )
             self._ending.start()
         if self._ending is not None:
-            self._ending.join(seconds_until(deadline))
+            join(self._ending, deadline)
         return self._ending is None or not self._ending.is_alive()
 
     def _end(self, deadline: float | None) -> None:

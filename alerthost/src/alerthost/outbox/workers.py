@@ -16,6 +16,9 @@ _log = logging.getLogger("hostspec")
 RETRY_STORE: Final = 1.0
 """Seconds after which a failing store is tried again."""
 
+LOOK: Final = 0.5
+"""Seconds between two looks whether a signal interrupts a wait."""
+
 
 class Signal:
     """Counts events; threads wait for the next one."""
@@ -122,7 +125,7 @@ class WorkerThreads:
         self.stopping.set()
         self.signal.notify_all()
         for thread in self._threads:
-            thread.join(seconds_until(deadline))
+            join(thread, deadline)
         if any(thread.is_alive() for thread in self._threads):
             return False
         self._threads = []
@@ -155,6 +158,15 @@ class WorkerThreads:
             except BaseException as error:  # noqa: BLE001 -- the next round may do better
                 _log.error("maintenance %s", describe_any_error(error))
             self.stopping.wait(pause)
+
+
+def join(thread: threading.Thread, deadline: float | None) -> None:
+    """Wait for the end of a thread until a moment of the monotonic clock; None for no limit."""
+    left = seconds_until(deadline)
+    while thread.is_alive() and left != 0.0:
+        # a signal that came just before the wait would not end it
+        thread.join(LOOK if left is None else min(left, LOOK))
+        left = seconds_until(deadline)
 
 
 def seconds_until(deadline: float | None) -> float | None:
