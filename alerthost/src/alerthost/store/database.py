@@ -79,6 +79,7 @@ class Database:
                 "postgresql", host=parsed.host, port=parsed.port, database=parsed.database
             ).render_as_string()
             self.engine = postgresql.create_engine(parsed)
+            self._sessions = postgresql.create_engine(parsed, 1, max_overflow=-1)
 
     @property
     def exists(self) -> bool:
@@ -159,12 +160,13 @@ class Database:
                 yield connection
 
     def session(self) -> sa.Connection:
-        """Open a connection outside the pool that commits each statement; close it yourself."""
+        """Open a connection to the server that commits each statement; close it yourself.
+
+        It never waits for other threads. A closed one is kept for the next session.
+        """
         with self.translating_errors():
             self._migrate_once()
-            connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.detach()
-            return connection
+            return self._sessions.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def migrate(self) -> None:
         """Bring the database to this program's version, and create it if it does not exist.
@@ -217,6 +219,8 @@ class Database:
     def close(self) -> None:
         """Close all connections; the database may be used again."""
         self.engine.dispose()
+        if self.file is None:
+            self._sessions.dispose()
 
     def __enter__(self) -> Self:
         return self

@@ -32,8 +32,14 @@ _SERVER_SETTINGS: Final = (
 """Limits after which the server ends the session of a frozen process, which may hold locks."""
 
 
-def create_engine(url: sa.URL) -> sa.Engine:
+def create_engine(url: sa.URL, pool_size: int = POOL_SIZE, max_overflow: int = 0) -> sa.Engine:
     """Return an engine with a pool of connections.
+
+    Args:
+        url: of the database.
+        pool_size: connections that are kept.
+        max_overflow: further connections; -1 for no limit. Waiting for one is faster than opening
+            one.
 
     Raises:
         StoreError: the URL is malformed, or psycopg is not installed.
@@ -47,8 +53,8 @@ def create_engine(url: sa.URL) -> sa.Engine:
             url,
             connect_args=settings,
             hide_parameters=True,
-            pool_size=POOL_SIZE,
-            max_overflow=0,  # waiting for a connection is faster than opening one
+            pool_size=pool_size,
+            max_overflow=max_overflow,
             pool_use_lifo=True,  # a connection that was just used has prepared the statements
             pool_pre_ping=True,  # the server may have restarted
         )
