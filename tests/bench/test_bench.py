@@ -9,19 +9,13 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[2] / "bench"
-SEVERAL_PROCESSES = ("accepting", "cluster", "delivery", "latency", "outage")
 PROGRAMS = sorted(
     path.stem for path in BENCH.glob("*.py") if "\ndef measure(" in path.read_text("utf-8")
 )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.proof) if name in SEVERAL_PROCESSES else name
-        for name in PROGRAMS
-    ],
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_measurement_prints_its_figures(name: str) -> None:
     command = [sys.executable, BENCH / "run.py", "--quick", name]
     run = subprocess.run(command, capture_output=True, check=False, text=True)

@@ -142,6 +142,7 @@ def test_a_job_that_does_not_run_or_is_killed_fires(
     assert summaries["apscheduler/late"].endswith(": it was too late")
 
 
+@pytest.mark.proof
 def test_nothing_is_lost_while_the_scheduler_and_alerthost_are_killed(
     start: Start, alerthost: Restarted, tmp_path: Path
 ) -> None:

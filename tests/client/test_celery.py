@@ -224,6 +224,7 @@ def test_each_process_without_a_spool_has_its_own_memory(
     assert [status for _, status in outcomes(server)] == ["resolved", "firing", "resolved"]
 
 
+@pytest.mark.proof
 def test_nothing_is_lost_while_workers_and_alerthost_are_killed(
     start: Start, send: Callable[..., Any], alerthost: Restarted
 ) -> None:

@@ -124,6 +124,7 @@ def _hooks(*specs: type) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.proof
 def test_the_reference_has_every_hook_with_its_arguments(built: Path) -> None:
     documented = _signatures(built / "reference/hooks.xml")
     shown = {}
@@ -159,6 +160,7 @@ def _calls(text: str) -> Iterator[tuple[str, list[str]]]:
         yield name, [argument.strip() for argument in arguments.split(",") if argument.strip()]
 
 
+@pytest.mark.proof
 def test_the_reference_has_every_public_name(built: Path) -> None:
     documented = _signatures(built / "reference/contract.xml")
     documented |= _signatures(built / "reference/hooks.xml")
@@ -167,6 +169,7 @@ def test_the_reference_has_every_public_name(built: Path) -> None:
     assert public - set(documented) == set()
 
 
+@pytest.mark.proof
 def test_the_reference_has_no_name_that_is_not_public(built: Path) -> None:
     documented = _signatures(built / "reference/contract.xml")
     public = set(_PUBLIC_OUTSIDE_THE_ROOT)
@@ -180,6 +183,7 @@ def _top(name: str, public: set[str]) -> str | None:
     return next((each for each in public if name == each or name.startswith(f"{each}.")), None)
 
 
+@pytest.mark.proof
 def test_the_page_on_testing_has_every_public_name(built: Path) -> None:
     documented = _signatures(built / "testing.xml")
     public = {f"pagerduty_plugin.testing.{name}" for name in testing.__all__}
@@ -368,6 +372,7 @@ def _ways(
     yield from filter(None, (provider.install_flow(), provider.discovery()))
 
 
+@pytest.mark.proof
 def test_the_reference_has_every_setting(built: Path) -> None:
     page = ET.parse(built / "reference/settings.xml")
     rows = {
@@ -393,6 +398,7 @@ def test_the_reference_has_every_setting(built: Path) -> None:
     assert {name for name, _ in rows} - {"setting"} == {name for name, _ in wanted}
 
 
+@pytest.mark.proof
 def test_the_reference_has_the_schemas(built: Path) -> None:
     page = ET.parse(built / "reference/settings.xml")
     shown = [json.loads("".join(block.itertext())) for block in page.iter("literal_block")]

@@ -12,6 +12,7 @@ from browsing import Browser, Page
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from serving import Start
+from size import WHOLE
 from workspace import CHECKOUT, STORE_KEY, Workspace, line
 
 from alerthost.cli.server import Server
@@ -26,7 +27,7 @@ NO_TABLE = (
 EN_DASH = "\N{EN DASH}"
 DEEP = "[" * 5000 + "]" * 5000
 MANY = settings(
-    max_examples=60,
+    max_examples=60 if WHOLE else 15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -100,6 +101,7 @@ def open_all(browser: Browser, *paths: str) -> list[Page]:
     return [browser.open(f"/console{path}") for path in paths]
 
 
+@pytest.mark.sized
 @MANY
 @given(body=(bodies | values).map(json.dumps) | st.text(max_size=20))
 @example(body='{"actions": [{"installation": "acme"}]}')
@@ -122,6 +124,7 @@ def test_any_stored_rule_has_its_pages(running: Server, workspace: Workspace, bo
     assert running.reload()
 
 
+@pytest.mark.sized
 @MANY
 @given(text=(table | values).map(json.dumps) | st.text(max_size=20))
 @example(text="{broken")

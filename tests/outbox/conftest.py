@@ -14,7 +14,7 @@ from paging import Paging, fake_at
 from alerthost.store.database import Database
 from pagerduty_plugin.testing import FakePagerDuty
 
-numbers = itertools.count()
+numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -40,12 +40,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
             yield opened
         return
     server = request.getfixturevalue("migrated")
-    name = f"delivery_{next(numbers)}"
+    number = next(numbers)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
-        with Database(server.replace("/postgres?", f"/{name}?"), tmp_path) as opened:
-            yield opened
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        # not earlier: the server waits a tenth of a second for connections that just ended
+        connection.execute(f"DROP DATABASE IF EXISTS delivery_{number - 1} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE delivery_{number} TEMPLATE migrated")
+    with Database(server.replace("/postgres?", f"/delivery_{number}?"), tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

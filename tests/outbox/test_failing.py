@@ -81,7 +81,7 @@ def test_a_failing_delivery_is_dead_lettered_while_others_get_through(
     world.drain()
     for number in range(60):
         world.accept(f"good {number}", severity="critical")
-        world.advance_in_steps(10, step=1)
+        world.advance_in_steps(10, step=2)
     assert bads(world) == ["dead"]
     assert set(goods(world)) == {"delivered"}
     # seven after a success of another, the first, and at most four between two successes
@@ -119,7 +119,7 @@ def test_a_recovered_provider_is_found_despite_a_failing_delivery(world: World) 
         world.accept(f"bad {number}", severity="critical")
     for number in range(14):
         world.accept(f"good {number}")
-    world.advance_in_steps(1800, step=5)
+    world.advance_in_steps(1800, step=10)
     assert set(world.states) == {"queued"}
 
     poison(world, FAULTED)
@@ -146,7 +146,7 @@ def test_after_a_clock_change_a_page_goes_before_failing_deliveries(
     poison(world, FAULTED)
     for number in range(5):
         world.accept(f"bad {number}")
-    world.advance_in_steps(300, step=1)
+    world.advance_in_steps(300, step=3)
     world.clock.now += hours * 3600
     world.accept("good page", severity="critical")
     world.advance_in_steps(15, step=0.5)
@@ -190,8 +190,8 @@ def test_a_revoked_key_delays_no_page_under_a_valid_key(
     assert {(str(each.delivery.operation), str(each.lane)) for each in waiting} == {
         ("resolve", "blocked")
     }
-    for _ in range(300):
-        at.advance(2)
+    for _ in range(60):
+        at.advance(10)
     at.deliver("firing", key="late page")
     at.advance(2)
     assert at.reported[10:] == ["new trigger"] * 16

@@ -25,7 +25,7 @@ def orders(folder: Path) -> list[int]:
     return [int(body["summary"].rpartition("order ")[2]) for body in bodies]
 
 
-@pytest.mark.sized
+@pytest.mark.proof
 @pytest.mark.parametrize("name", SERVERS)
 def test_killed_applications_lose_no_alert(name: str, tmp_path: Path) -> None:
     """The network is away while alerthost is down."""
