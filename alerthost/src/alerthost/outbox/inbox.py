@@ -61,7 +61,9 @@ _ACCEPT_FREE: Final = sa.text(
     ") SELECT every, number FROM free"
 )
 
-_body: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=members).encode
+_body: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=members, check_circular=False
+).encode
 
 Lane = tuple[str, str]
 """The installation and the destination of deliveries."""
@@ -83,17 +85,18 @@ def build_rows(
         lanes_of: returns the lanes of an alert, for fair turns; None if none are needed.
     """
     return [
-        _build_row(submission_id, alert, accepted_at, sorted(lanes_of(alert)) if lanes_of else ())
+        _build_row(
+            submission_id, alert, accepted_at, frozenset(lanes_of(alert) if lanes_of else ())
+        )
         for submission_id, alert in alerts
     ]
 
 
 def _build_row(
-    submission_id: str, alert: Alert, accepted_at: float, lanes: Sequence[Lane] = ()
+    submission_id: str, alert: Alert, accepted_at: float, lanes: frozenset[Lane] = frozenset()
 ) -> Row:
     """Build the row of a submission; its severity gives it a head start in urgency."""
     body = _body(alert)
-    scope = digest(Identity(alert.scope, ""))
     return {
         "submission_id": submission_id,
         "scope": alert.scope,
@@ -101,8 +104,8 @@ def _build_row(
         "body": body,
         "accepted_at": accepted_at,
         "digest": digest(alert.identity),
-        "scope_digest": scope,
-        "fairness_key": digest(Identity(alert.scope, json.dumps(lanes))) if lanes else scope,
+        "scope_digest": _fairness_key(alert.scope),
+        "fairness_key": _fairness_key(alert.scope, lanes),
         "urgency": accepted_at - HEAD_START[alert.severity],
         "size": len(body.encode()),
         "lifetime": None,
@@ -111,13 +114,19 @@ def _build_row(
     }
 
 
+@functools.lru_cache(maxsize=256)
+def _fairness_key(scope: str, lanes: frozenset[Lane] = frozenset()) -> str:
+    """Return the key of all alerts of a scope to some lanes, or to any; many have the same."""
+    return digest(Identity(scope, json.dumps(sorted(lanes)) if lanes else ""))
+
+
 def accept(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Insert submissions; those that exist already stay unchanged.
 
     Their alerts are locked first, so that their rows are in the order of the commits.
     """
     if rows:
-        backend.lock(connection, {identity_of(row) for row in rows})
+        backend.lock(connection, map(identity_of, rows))
         connection.execute(_ACCEPT, rows if len(rows) > 1 else rows[0])
 
 
