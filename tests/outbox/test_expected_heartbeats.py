@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, START, World
+from engines import EITHER_IN_PROOF, START, World
 
 from alerthost.outbox.acceptance import UnknownHeartbeatError
 from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat, HeartbeatRow
@@ -32,7 +32,7 @@ def run_maintenance(world: World) -> None:
         world.engine._maintenance.run(worker)
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_missed_heartbeat_fires_and_the_next_one_resolves(worlds: Worlds) -> None:
     world = worlds(heartbeats=[BACKUP])
     world.drain()
@@ -47,7 +47,7 @@ def test_a_missed_heartbeat_fires_and_the_next_one_resolves(worlds: Worlds) -> N
     assert world.advance(30) == [f"trigger {KEY}"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_heartbeats_in_time_fire_nothing(worlds: Worlds) -> None:
     world = worlds(heartbeats=[BACKUP])
     for _ in range(20):
@@ -55,7 +55,7 @@ def test_heartbeats_in_time_fire_nothing(worlds: Worlds) -> None:
         assert world.advance_in_steps(330) == []
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_one_that_was_never_heard_fires_too(worlds: Worlds) -> None:
     world = worlds(heartbeats=[BACKUP])
     assert row_of(world).state == "awaited"
@@ -111,7 +111,7 @@ def test_an_unknown_heartbeat_is_rejected(worlds: Worlds) -> None:
         world.engine.hear("backups")
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize("seconds", [-400 * 86_400, -3600, 3600, 400 * 86_400])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_after_a_jump_or_downtime_it_gets_its_whole_time(
@@ -148,7 +148,7 @@ def test_a_missed_one_stays_missed_after_downtime(
     assert "the heartbeat backup was heard again" in caplog.messages
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize(("every", "sent"), [(600, []), (120, [f"trigger {KEY}"])])
 def test_a_changed_duration_counts_from_the_last_sign_of_life(
     worlds: Worlds, every: float, sent: list[str]
@@ -183,7 +183,7 @@ def test_one_that_is_not_configured_any_more_is_left_alone(worlds: Worlds) -> No
     assert world.advance_in_steps(600) == []
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_watchdog_feeds_its_heartbeat_and_pages_no_one(worlds: Worlds) -> None:
     world = worlds(heartbeats=[WATCHDOG])
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_a_watchdog_feeds_its_heartbeat_and_pages_no_one(worlds: Worlds) -> None
     assert world.drain() == ["resolve heartbeat/prometheus"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_watchdog_that_is_not_planned_yet_counts(worlds: Worlds) -> None:
     world = worlds(heartbeats=[WATCHDOG])
     world.accept("watchdog", class_="Watchdog")
@@ -214,7 +214,7 @@ def test_a_watchdog_that_is_not_planned_yet_counts(worlds: Worlds) -> None:
     assert row_of(world, WATCHDOG).due == START + 740
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_an_alert_that_expires_at_the_same_time_delays_no_page(worlds: Worlds) -> None:
     """Its resolve is pending then, but of the engine itself: it is no sign of life."""
     world = worlds(heartbeats=[WATCHDOG])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, START, World
+from engines import EITHER_IN_PROOF, START, World
 from recorder import rule_of
 
 from alerthost.outbox.timing import TimedRule
@@ -35,7 +35,7 @@ def report(world: World, key: str, seconds: float | None, **fields: Any) -> str:
     return world.engine.accept(Alert(key, **fields), expires_at=expires_at)
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_an_alert_expires_at_its_time(world: World) -> None:
     report(world, "disk", 300)
     assert world.drain() == ["trigger disk"]
@@ -44,7 +44,7 @@ def test_an_alert_expires_at_its_time(world: World) -> None:
     assert world.open_keys == []
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_each_report_moves_the_expiry(world: World) -> None:
     report(world, "disk", 300)
     for _ in range(10):
@@ -67,7 +67,7 @@ def test_the_resolve_says_why(world: World) -> None:
     assert resolve.alert.summary == why
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_rule_lets_its_alerts_expire(worlds: Worlds) -> None:
     world = worlds(rules=expiring(disk=3600))
     world.accept("disk")
@@ -130,7 +130,7 @@ def test_an_alert_that_fires_again_after_its_expiry_pages_again(world: World) ->
     assert world.advance(1) == ["trigger disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_report_that_is_not_planned_yet_prevents_the_expiry(world: World) -> None:
     report(world, "disk", 300)
     world.drain()
@@ -144,7 +144,7 @@ def test_a_report_that_is_not_planned_yet_prevents_the_expiry(world: World) -> N
     assert world.open_keys == ["disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_many_alerts_expire_at_once(world: World) -> None:
     moment = dt.datetime.fromtimestamp(START + 60, dt.UTC)
     many = [Alert(f"{number}") for number in range(450)]
@@ -155,7 +155,7 @@ def test_many_alerts_expire_at_once(world: World) -> None:
     assert len(world.page.sent) == 2 * len(many)
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize("seconds", [-400 * 86_400, -3600, 31, 3600, 400 * 86_400])
 def test_a_clock_that_jumps_expires_nothing(world: World, seconds: float) -> None:
     report(world, "disk", 300)
@@ -168,7 +168,7 @@ def test_a_clock_that_jumps_expires_nothing(world: World, seconds: float) -> Non
     assert world.advance_in_steps(60) == ["resolve disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_what_could_not_be_reported_does_not_expire_at_the_start(world: World) -> None:
     report(world, "disk", 300)
     world.drain()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from engines import EITHER, START, Clock, World
+from engines import EITHER_IN_PROOF, START, Clock, World
 from paging import KEY, NEW_KEY, Paging
 
 from alerthost.outbox.retry_policy import LaneState
@@ -45,7 +45,7 @@ def bads(world: World) -> list[str]:
     return [str(each.state) for each in reversed(world.deliveries) if is_bad(each.delivery)]
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize(
     ("count", "outcome", "seconds"),
     [(3, FAULTED, 0.0), (8, FORBIDDEN, 0.0), (5, TIMED_OUT, 15.0)],
@@ -170,7 +170,7 @@ def test_a_page_from_a_clock_ahead_does_not_wait_for_a_flood(hours: int, world: 
     assert sent.index("page", 1) < 200
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_revoked_key_delays_no_page_under_a_valid_key(
     fake: FakePagerDuty, database: Database, clock: Clock
 ) -> None:

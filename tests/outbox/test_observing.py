@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock, Observer, World
+from engines import EITHER_IN_PROOF, Clock, Observer, World
 
 from alerthost.outbox import serialisation
 from alerthost.outbox.maintenance import Patience
@@ -18,7 +18,7 @@ from alerthost.store.database import Database
 from alerthost.store.errors import StoreError
 from hostspec import Alert, Delivery, Outcome, OutcomeKind, Receipt, hookimpl
 
-pytestmark = EITHER
+pytestmark = EITHER_IN_PROOF
 
 UNREACHABLE, FAULTED, DELIVERED = (
     OutcomeKind.UNREACHABLE,

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from engines import (
     DELIVERED,
-    EITHER,
+    EITHER_IN_PROOF,
     World,
     complete_late,
     deliver,
@@ -42,7 +42,7 @@ from alerthost.store.errors import StoreError, UnstorableError
 from hostspec import Alert, Delivery, Identity, Limit, Outcome, OutcomeKind, Secret
 from hostspec.plugins import planning
 
-pytestmark = EITHER
+pytestmark = EITHER_IN_PROOF
 
 LONG = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(200))
 """Longer than an index row of PostgreSQL may be, even when compressed."""

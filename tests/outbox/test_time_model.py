@@ -17,7 +17,7 @@ import attrs
 import progress
 import pytest
 import sqlalchemy as sa
-from engines import EITHER, Clock, World
+from engines import EITHER_IN_PROOF, Clock, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -358,7 +358,7 @@ def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.sized
-@EITHER
+@EITHER_IN_PROOF
 def test_after_any_events_each_due_time_has_its_effect_once(database: Database) -> None:
     numbers = itertools.count(1)
     examples = EXAMPLES if database.file else EXAMPLES // 3 + 1  # a server takes its time

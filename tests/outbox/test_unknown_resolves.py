@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from engines import EITHER, Clock, World, complete_late, lease_as_dead_process
+from engines import EITHER_IN_PROOF, Clock, World, complete_late, lease_as_dead_process
 from recorder import rule_of
 
 from alerthost.outbox.expected_heartbeat import ExpectedHeartbeat
@@ -59,7 +59,7 @@ def test_resolve_of_an_unknown_alert_is_not_sent(world: World) -> None:
     ]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_resolve_goes_where_the_rule_says(asked: World) -> None:
     asked.accept("disk", "resolved")
     asked.accept("cpu", "acknowledged")
@@ -70,7 +70,7 @@ def test_resolve_goes_where_the_rule_says(asked: World) -> None:
     assert asked.advance_in_steps() == []
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_resolve_survives_the_death_of_its_sender(asked: World) -> None:
     asked.accept("disk", "resolved")
     lease = lease_as_dead_process(asked)
@@ -124,7 +124,7 @@ def test_resolve_is_sent_again_after_a_while(asked: World) -> None:
     assert asked.advance(1) == ["resolve disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_resolve_is_sent_after_a_clock_was_ahead(asked: World) -> None:
     """The time of the last resolve is in the future then."""
     asked.clock.now += 400 * 86_400
@@ -148,7 +148,7 @@ def test_resolve_of_a_known_alert_is_sent_once(asked: World) -> None:
     assert asked.page.operations == ["trigger", "resolve"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_alert_that_fires_after_its_unknown_resolve_opens_an_incident(asked: World) -> None:
     asked.accept("disk", "resolved")
     asked.accept("disk")
@@ -184,7 +184,7 @@ def test_unknown_resolve_is_recorded_where_the_action_records(
     assert world.execute("SELECT id FROM incidents WHERE active") == []
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_resolve_of_an_expired_alert_goes_to_its_incidents_only(
     worlds: Callable[..., World],
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, START, World
+from engines import EITHER_IN_PROOF, START, World
 from recorder import UPDATING, rule_of
 
 from alerthost.outbox.maintenance import Patience
@@ -36,7 +36,7 @@ def remark_of(world: World, submission_id: str) -> str:
     return status.note.remark
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_an_alert_that_still_fires_pages_once(worlds: Worlds) -> None:
     world = worlds(rules=waiting(team=300))
     world.accept("disk")
@@ -52,7 +52,7 @@ def test_an_alert_that_still_fires_pages_once(worlds: Worlds) -> None:
     assert world.drain() == ["resolve disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize("status", ["resolved", "acknowledged"])
 def test_one_that_ends_before_sends_nothing(worlds: Worlds, status: str) -> None:
     world = worlds(rules=waiting(team=300))
@@ -104,7 +104,7 @@ def test_an_acknowledged_one_that_fires_on_pages_at_its_next_report(worlds: Worl
     assert world.drain() == ["trigger disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_each_rule_waits_for_its_own_time(worlds: Worlds) -> None:
     world = worlds(rules=waiting(now=0, soon=60, later=300))
     world.accept("disk")
@@ -175,7 +175,7 @@ def test_a_rule_that_does_not_match_does_not_wait(worlds: Worlds) -> None:
     assert remark_of(world, number) == "no rule matches"
 
 
-@EITHER
+@EITHER_IN_PROOF
 @pytest.mark.parametrize("seconds", [-400 * 86_400, -3600, 3600, 400 * 86_400])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_jump_or_downtime_pages_nothing(
@@ -194,7 +194,7 @@ def test_a_jump_or_downtime_pages_nothing(
     assert world.advance_in_steps(60) == ["trigger disk"]
 
 
-@EITHER
+@EITHER_IN_PROOF
 def test_a_report_that_is_not_planned_yet_comes_first(worlds: Worlds) -> None:
     world = worlds(rules=waiting(team=300))
     world.accept("disk")

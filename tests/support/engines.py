@@ -24,6 +24,11 @@ START = 1_795_000_000.0
 EITHER = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 """Runs a test on both SQLite and PostgreSQL."""
 
+EITHER_IN_PROOF = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.proof)], indirect=True
+)
+"""Runs a test on SQLite, and on PostgreSQL only in `make proof`."""
+
 DELIVERED = Outcome(OutcomeKind.DELIVERED)
 
 Outcomes = Mapping[str, OutcomeKind]
