@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
@@ -68,17 +68,24 @@ def find(view: View, number: int) -> StoredRule:
 
 def faulty(view: View, stored: StoredRule) -> FaultyRule | None:
     """Return the faults of a stored rule; None if it has none."""
-    names = {rule.name for rule in view.configuration.declared_rules}
-    return builder_of(view).build_stored(stored, names)[1]
+    return builder_of(view).build_stored(stored, _declared_names(view))[1]
+
+
+def _declared_names(view: View) -> Collection[str]:
+    return {rule.name for rule in view.configuration.declared_rules}
 
 
 def show_list(view: View) -> Html:
     """List the rules of the file, then those of the store, each in their order."""
     declared = view.configuration.declared_rules
-    stored = rules_of(view).all()
+    used = {each.id: each for each in view.configuration.stored.rules}
+    builder, names = builder_of(view), _declared_names(view)
     values = {
         "declared": list(map(_declared_row, declared)),
-        "stored": [_stored_row(view, each) for each in stored],
+        "stored": [
+            _stored_row(each, builder, names, is_used=used.get(each.id) == each)
+            for each in rules_of(view).all()
+        ],
         "errors": view.reload_errors,
         "done": DEEDS.get(view.query.get("done", ""), ""),
     }
@@ -89,15 +96,16 @@ def _declared_row(rule: Rule) -> Row:
     return Row(rule.name, None, "in force", tuple(map(str, matchers_of(rule))), _actions(rule))
 
 
-def _stored_row(view: View, stored: StoredRule) -> Row:
-    rule, _ = builder_of(view).build(stored.table)
-    found = faulty(view, stored)
+def _stored_row(
+    stored: StoredRule, builder: RuleBuilder, names: Collection[str], *, is_used: bool
+) -> Row:
+    rule, _ = builder.build(stored.table)
+    _, found = builder.build_stored(stored, names)
     if not stored.is_enabled:
         state = "off"
     elif found:
         state = "in part" if found.is_in_force else "not in force"
     else:
-        is_used = stored in view.configuration.stored.rules
         state = "in force" if is_used else "not in force yet"
     return Row(
         stored.name,
