@@ -1,7 +1,7 @@
 """Finds poison submissions: those whose planning ended the process.
 
-Before a process plans, it marks the submissions of the batch; the mark is removed with the
-written plans. The marked submissions of a dead process are planned one at a time from then on. One
+Before a process plans, it marks the submissions of the batch; it removes the mark when all of them
+are planned. The marked submissions of a dead process are planned one at a time from then on. One
 that was planned alone at each of several deaths is dead-lettered; on a server, once the last of
 these processes is certainly gone. Until then nothing is planned, since it would end more processes.
 """
