@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import re
 import signal
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             parser.error(f"cannot listen on {HOST}:{options.port}: {error.strerror}")
         print(f"fake PagerDuty ({fake.region}): {fake.url}", flush=True)  # noqa: T201
-        while not stopped.is_set():
-            stopped.wait(_LOOK)  # a signal that came just before it would not end it
+        # a signal that came just before a wait without end would not end it
+        any(map(stopped.wait, itertools.repeat(_LOOK)))
     finally:
         fake.stop()
         for number, handler in before.items():
