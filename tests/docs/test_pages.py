@@ -28,9 +28,13 @@ INTEGRATIONS = {
     "docs/integrations/wsgi.md": {"shop/LookupError in shop.price": "triggered"},
 }
 CONFIGURED = ("README.md", "docs/operate.md")
+LONG = {*INTEGRATIONS, "docs/operate.md"}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.proof) if name in LONG else name for name in PAGES],
+)
 def test_every_block_of_a_page_runs(name: str, page: Page) -> None:
     fences = re.findall(r"^```[a-z]+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     if name in INTEGRATIONS:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines import EITHER, START, World, deliver
+from engines import EITHER_IN_PROOF, START, World, deliver
 from recorder import SILENT, UPDATING, rule_of
 
 from alerthost.outbox import dispatcher, maintenance, planner
 from alerthost.outbox.submission import Note
 from hostspec import Alert, Limit, Outcome, OutcomeKind
 
-pytestmark = EITHER
+pytestmark = EITHER_IN_PROOF
 
 BEGUN = dt.datetime.fromtimestamp(START - 3600, dt.UTC)
 
