@@ -60,6 +60,8 @@ def exporting(gauge: str, value: float) -> Iterator[Exporter]:
         exporter.value = value
         thread = threading.Thread(target=exporter.serve_forever, args=(0.02,))
         thread.start()
-        yield exporter
-        exporter.shutdown()
-        thread.join()
+        try:
+            yield exporter
+        finally:
+            exporter.shutdown()
+            thread.join()
