@@ -113,8 +113,8 @@ def test_form_is_filled_in_and_sent_by_keyboard_alone(console: Console, page: Pa
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")  # past the way back
-    page.keyboard.press("Tab")
+    expect(page.locator("#main")).to_be_focused()
+    tab_to(page, page.locator("textarea"))
     page.keyboard.press("Control+a")
     page.keyboard.type('{"key": "typed", "status": "on"}')
     page.keyboard.press("Tab")
@@ -126,6 +126,7 @@ def test_incident_is_resolved_by_keyboard_alone(console: Console, page: Page) ->
     key = "keyboard/alone"
     console.post(alert(key))
     page.goto(f"{console.url}/console/incidents?text={key}&service=acme/checkout")
+    expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.type(TOKEN)
     page.keyboard.press("Enter")
     incident = page.get_by_role("link", name=f"Trouble with {key}", exact=True)
